@@ -1,0 +1,472 @@
+//! Spreads activation from seeds over associations: a random walk with restart, pushed forward from the seeds hop by
+//! hop (Andersen, Chung & Lang 2006; Collins & Loftus 1975). Mass is conserved: what the seeds start with ends as
+//! activation or is reported as residual. Same graph, seeds and budget give the same result, bit for bit. Stops after
+//! `visits_max` associations; strongest first, so that a spent budget loses only weak paths.
+
+use crate::Slot;
+use crate::graph::{Graph, HubId};
+use crate::tally::Tally;
+use rustc_hash::FxHashMap;
+use std::collections::BinaryHeap;
+
+/// Part of what reaches a memory that stays there; the rest flows on. The restart of HippoRAG's walk.
+const STAYS: f64 = 0.5;
+/// Hops that activation takes. A fourth changed nothing on the dev sets; one loses the paths worth explaining.
+pub const HOPS_MAX: usize = 3;
+/// Mass below which a memory or hub passes nothing on: bounds the work by its inverse whatever the size of the graph.
+const MASS_MIN: f64 = 1e-4;
+/// Associations visited by a recall that sets no budget of its own.
+pub const VISITS_DEFAULT: usize = 20_000;
+
+// What each kind of association gets of the mass that flows on, as fitted on the dev sets (LoCoMo, MuSiQue, HotpotQA).
+// Where a memory's kinds sum to more than 1, they share it in proportion; where to less, the rest stays.
+const NEXT: [f64; 2] = [0.2, 0.2];
+const PREVIOUS: [f64; 2] = [0.1, 0.1];
+const CONTEXT: f64 = 0.3;
+const ENTITIES: f64 = 0.8;
+const LINKS: f64 = 0.6;
+/// Strength of a link followed against its direction.
+const BACKWARDS: f64 = 0.5;
+/// An entity that more memories mention than this share of the space says too little to follow...
+const HOLDERS_SHARE_MAX: f64 = 0.05;
+/// ... unless the space is so small that the share would be less than this many.
+const HOLDERS_FLOOR: usize = 8;
+
+/// Paths given for one memory; what came by others is summed up in one more.
+const PATHS_MAX: usize = 16;
+/// Partial paths looked at for one memory before the rest is summed up.
+const PARTIAL_PATHS_MAX: usize = 1024;
+
+/// How activation went from one memory to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Via {
+    /// To a memory this many places later (positive) or earlier in the same context.
+    Order(i8),
+    /// To another memory of the same context.
+    Context(HubId),
+    /// To another memory that mentions the same name.
+    Entity(HubId),
+    /// Along the `n`-th outgoing link, as the graph orders them.
+    Link(u32),
+    /// Against the `n`-th incoming link.
+    LinkBack(u32),
+}
+
+/// One movement of mass, kept when tracing.
+#[derive(Debug, Clone)]
+struct Move {
+    from: Slot,
+    via: Via,
+    /// Mass at `from` that left this way, over all mass at `from`.
+    fraction: f64,
+}
+
+/// The sum of a hub's inflows, so that its members are visited once however many of them feed it.
+#[derive(Debug, Default)]
+struct Inflow {
+    /// Sum over the feeding members of mass / (weight of all members - own weight).
+    rate: f64,
+    /// All mass that came in.
+    mass: f64,
+    /// Who sent it: member, its mass, and its part of `rate` over its mass.
+    by: Vec<(Slot, f64, f64)>,
+}
+
+impl Inflow {
+    /// Takes `fraction` of the mass of `from`, for members who weigh `others` together.
+    fn add(&mut self, from: Slot, mass: f64, fraction: f64, others: f64) {
+        let rate = fraction / others;
+        self.rate += mass * rate;
+        self.mass += mass * fraction;
+        self.by.push((from, mass, rate));
+    }
+}
+
+/// How the mass that leaves one memory divides.
+#[derive(Debug, Default)]
+struct Fan {
+    /// Sum of all weights.
+    sum: f64,
+    neighbours: Vec<(Slot, Via, f64)>,
+    /// The context, where it has other members; its weight is `CONTEXT`.
+    context: Option<HubId>,
+    entities: Vec<(HubId, f64)>,
+}
+
+impl Fan {
+    /// Part of a memory's mass that flows on.
+    fn passing(&self) -> f64 {
+        (1.0 - STAYS) * self.sum.min(1.0)
+    }
+}
+
+/// Where a spread keeps its sums; reuse it to spare allocations. After `spread` it holds the result.
+#[derive(Debug, Default)]
+pub struct Spread {
+    /// Mass that came to rest, by memory.
+    activation: Tally,
+    /// The part of it that never moved: a seed's own.
+    direct: Tally,
+    now: Tally,
+    then: Tally,
+    /// What each member sent into the hub that is being emptied.
+    sent: Tally,
+    contexts: FxHashMap<HubId, Inflow>,
+    entities: FxHashMap<HubId, Inflow>,
+    /// Weights of all that mention an entity, for those met in this spread.
+    entity_sums: FxHashMap<HubId, f64>,
+    fan: Fan,
+    /// Mass that was neither passed on nor left to rest.
+    pub residual: f64,
+    /// Associations visited.
+    pub visits: usize,
+    /// The budget ended before the work did.
+    pub truncated: bool,
+    /// Moves into a memory at a hop.
+    trace: Option<FxHashMap<(u8, Slot), Vec<Move>>>,
+    /// Mass of the memories at each hop, when tracing.
+    masses: Vec<FxHashMap<Slot, f64>>,
+}
+
+/// A way to a memory, with what came by it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Way {
+    /// Activation that came this way.
+    pub share: f64,
+    /// The seed, then each memory with how it was reached and the part of the activation that went this way. Empty in
+    /// the last way of many: the sum of all that are not listed.
+    pub steps: Vec<(Slot, Option<Via>, f64)>,
+}
+
+impl Spread {
+    /// Spreads `seeds` (memories and masses, which sum to at most 1). With `trace`, `ways` can tell afterwards how
+    /// activation came to a memory.
+    pub fn spread(&mut self, walk: &Walk<'_>, seeds: &[(Slot, f64)], visits_max: usize, trace: bool) {
+        let slots = walk.graph.slots();
+        for tally in [&mut self.activation, &mut self.direct, &mut self.now, &mut self.then] {
+            tally.clear(slots);
+        }
+        (self.residual, self.visits, self.truncated) = (0.0, 0, false);
+        self.trace = trace.then(FxHashMap::default);
+        self.masses.clear();
+        self.entity_sums.clear();
+        for &(slot, mass) in seeds {
+            self.now.add(slot, mass);
+        }
+        for hop in 0..=HOPS_MAX {
+            self.now.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            if trace {
+                let masses = self.now.touched().iter().map(|&slot| (slot, self.now.get(slot))).collect();
+                self.masses.push(masses);
+            }
+            self.hop(walk, hop as u8, visits_max);
+            std::mem::swap(&mut self.now, &mut self.then);
+        }
+    }
+
+    /// Lets the part that stays come to rest, and moves the rest one hop on.
+    fn hop(&mut self, walk: &Walk<'_>, hop: u8, visits_max: usize) {
+        self.then.clear(walk.graph.slots());
+        let mut fan = std::mem::take(&mut self.fan);
+        for at in 0..self.now.touched().len() {
+            let from = self.now.touched()[at];
+            let mass = self.now.get(from);
+            // Where it ends anyway there is no need to know where it could go.
+            let passing = if hop as usize == HOPS_MAX {
+                0.0
+            } else {
+                walk.fan(from, &mut fan);
+                fan.passing()
+            };
+            self.activation.add(from, mass * (1.0 - passing));
+            if hop == 0 {
+                self.direct.add(from, mass * (1.0 - passing));
+            }
+            if passing == 0.0 {
+                continue;
+            }
+            if mass < MASS_MIN || self.visits >= visits_max {
+                self.truncated |= mass >= MASS_MIN;
+                self.residual += mass * passing;
+                continue;
+            }
+            self.pass_on(walk, hop, from, mass, &fan);
+        }
+        self.fan = fan;
+        self.empty_hubs(walk, hop, visits_max);
+    }
+
+    /// Sends the mass that leaves `from` to its neighbours and into its hubs.
+    fn pass_on(&mut self, walk: &Walk<'_>, hop: u8, from: Slot, mass: f64, fan: &Fan) {
+        let scale = fan.passing() / fan.sum;
+        self.visits += fan.neighbours.len() + fan.entities.len() + usize::from(fan.context.is_some());
+        for (to, via, weight) in &fan.neighbours {
+            self.then.add(*to, mass * scale * weight);
+            if let Some(trace) = &mut self.trace {
+                let fraction = scale * weight;
+                trace.entry((hop + 1, *to)).or_default().push(Move { from, via: *via, fraction });
+            }
+        }
+        if let Some(context) = fan.context {
+            let others = walk.graph.members(context).len() as f64 - 1.0;
+            self.contexts.entry(context).or_default().add(from, mass, scale * CONTEXT, others);
+        }
+        for &(entity, weight) in &fan.entities {
+            let sum = *self.entity_sums.entry(entity).or_insert_with(|| walk.entity_weight(entity));
+            let others = sum - walk.mention_weight(entity, from);
+            self.entities.entry(entity).or_default().add(from, mass, scale * weight, others);
+        }
+    }
+
+    /// Sends what came into the hubs to their members, those first that give each member most.
+    fn empty_hubs(&mut self, walk: &Walk<'_>, hop: u8, visits_max: usize) {
+        let contexts = self.contexts.drain().map(|(id, inflow)| (Via::Context(id), inflow));
+        let entities = self.entities.drain().map(|(id, inflow)| (Via::Entity(id), inflow));
+        let mut hubs: Vec<(Via, Inflow)> = contexts.chain(entities).collect();
+        hubs.sort_unstable_by(|a, b| b.1.rate.total_cmp(&a.1.rate).then(a.0.cmp(&b.0)));
+        for (via, inflow) in hubs {
+            if inflow.rate < MASS_MIN || self.visits + walk.members_of(via) > visits_max {
+                self.truncated |= inflow.rate >= MASS_MIN;
+                self.residual += inflow.mass;
+                continue;
+            }
+            self.sent.clear(walk.graph.slots());
+            for (from, mass, rate) in &inflow.by {
+                self.sent.add(*from, mass * rate);
+            }
+            walk.for_each_member(via, |to, weight| self.empty_hub(walk, hop, via, &inflow, to, weight));
+        }
+    }
+
+    /// Sends one member of a hub its part. Nobody gets back what it sent itself.
+    fn empty_hub(&mut self, walk: &Walk<'_>, hop: u8, via: Via, inflow: &Inflow, to: Slot, weight: f64) {
+        self.visits += 1;
+        let amount = weight * (inflow.rate - self.sent.get(to));
+        if amount <= f64::EPSILON * inflow.rate {
+            return;
+        }
+        if !(walk.visible)(to) {
+            self.residual += amount;
+            return;
+        }
+        self.then.add(to, amount);
+        if let Some(trace) = &mut self.trace {
+            let others = inflow.by.iter().filter(|(from, ..)| *from != to);
+            let moves = others.map(|(from, _, rate)| Move { from: *from, via, fraction: rate * weight });
+            trace.entry((hop + 1, to)).or_default().extend(moves);
+        }
+    }
+
+    /// All activation of a memory, 0..=1.
+    pub fn activation(&self, slot: Slot) -> f64 {
+        self.activation.get(slot)
+    }
+
+    /// Activation that reached a memory over associations, without what it got as a seed.
+    pub fn reached(&self, slot: Slot) -> f64 {
+        (self.activation.get(slot) - self.direct.get(slot)).max(0.0)
+    }
+
+    /// Memories with any activation.
+    pub fn activated(&self) -> &[Slot] {
+        self.activation.touched()
+    }
+
+    /// The ways by which activation reached `slot`, strongest first, without the seed's own. Their shares sum to
+    /// `reached`. Empty unless the spread was traced.
+    pub fn ways(&self, walk: &Walk<'_>, slot: Slot) -> Vec<Way> {
+        let Some(trace) = &self.trace else { return Vec::new() };
+        let mut fan = Fan::default();
+        walk.fan(slot, &mut fan);
+        let (mut open, mut nodes) = (BinaryHeap::new(), vec![Node { slot, onwards: None }]);
+        for hop in 1..=HOPS_MAX {
+            if let Some(&mass) = self.masses.get(hop).and_then(|masses| masses.get(&slot)) {
+                let rests = if hop == HOPS_MAX { 1.0 } else { 1.0 - fan.passing() };
+                open.push(Partial { share: mass * rests, rests, hop: hop as u8, at: 0 });
+            }
+        }
+        let (mut ways, mut looked_at, mut rest) = (Vec::new(), 0, 0.0);
+        while let Some(partial) = open.pop() {
+            looked_at += 1;
+            if ways.len() == PATHS_MAX || looked_at > PARTIAL_PATHS_MAX {
+                rest += partial.share;
+            } else if partial.hop == 0 {
+                ways.push(Way { share: partial.share, steps: steps_from(&nodes, partial.at) });
+            } else {
+                self.back_one_hop(trace, &partial, &mut nodes, &mut open);
+            }
+        }
+        if rest > 0.0 {
+            ways.push(Way { share: rest, steps: Vec::new() });
+        }
+        ways
+    }
+
+    /// Opens the partial paths that are one hop longer towards the seeds. Together they carry what `partial` carries.
+    fn back_one_hop(
+        &self,
+        trace: &FxHashMap<(u8, Slot), Vec<Move>>,
+        partial: &Partial,
+        nodes: &mut Vec<Node>,
+        open: &mut BinaryHeap<Partial>,
+    ) {
+        let hop = partial.hop - 1;
+        for step in trace.get(&(partial.hop, nodes[partial.at].slot)).map_or(&[][..], Vec::as_slice) {
+            nodes.push(Node { slot: step.from, onwards: Some((step.via, step.fraction, partial.at)) });
+            let rests = partial.rests * step.fraction;
+            let share = rests * self.masses[hop as usize][&step.from];
+            open.push(Partial { share, rests, hop, at: nodes.len() - 1 });
+        }
+    }
+}
+
+/// A memory on a path, with how it goes on and to which node; the end of the path goes nowhere.
+#[derive(Debug)]
+struct Node {
+    slot: Slot,
+    onwards: Option<(Via, f64, usize)>,
+}
+
+/// The steps of the path that begins at a node.
+fn steps_from(nodes: &[Node], at: usize) -> Vec<(Slot, Option<Via>, f64)> {
+    let mut steps = vec![(nodes[at].slot, None, 1.0)];
+    let mut onwards = nodes[at].onwards;
+    while let Some((via, fraction, next)) = onwards {
+        steps.push((nodes[next].slot, Some(via), fraction));
+        onwards = nodes[next].onwards;
+    }
+    steps
+}
+
+/// A path known from its end back to a memory at some hop.
+#[derive(Debug, PartialEq)]
+struct Partial {
+    /// What it carries: mass of its first memory times `rests`.
+    share: f64,
+    /// Part of the mass at its first memory that takes this path and comes to rest at its end.
+    rests: f64,
+    hop: u8,
+    /// Node of its first memory.
+    at: usize,
+}
+
+impl Eq for Partial {}
+
+impl PartialOrd for Partial {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Partial {
+    /// By what they carry; then shorter first, then as they were found, so that no tie is left to chance.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.share.total_cmp(&other.share).then(other.hop.cmp(&self.hop)).then(other.at.cmp(&self.at))
+    }
+}
+
+/// The graph as a random walker sees it: how the mass that leaves a memory divides.
+#[derive(Clone, Copy)]
+pub struct Walk<'a> {
+    /// The associations.
+    pub graph: &'a Graph,
+    /// Memories in the space.
+    pub memories: usize,
+    /// Only memories that are visible receive anything.
+    pub visible: &'a dyn Fn(Slot) -> bool,
+}
+
+impl Walk<'_> {
+    /// Works out how what leaves `slot` divides.
+    fn fan(&self, slot: Slot, fan: &mut Fan) {
+        fan.neighbours.clear();
+        fan.entities.clear();
+        self.for_each_neighbour(slot, |to, via, weight| fan.neighbours.push((to, via, weight)));
+        self.add_entities(slot, &mut fan.entities);
+        fan.context = self.graph.context_of(slot).filter(|&context| self.graph.members(context).len() > 1);
+        let from_entities: f64 = fan.entities.iter().map(|(_, weight)| weight).sum();
+        let from_neighbours: f64 = fan.neighbours.iter().map(|(_, _, weight)| weight).sum();
+        fan.sum = from_neighbours + from_entities + if fan.context.is_some() { CONTEXT } else { 0.0 };
+    }
+
+    /// Neighbours in the same context and at the ends of links, with their weights.
+    fn for_each_neighbour(&self, slot: Slot, mut give: impl FnMut(Slot, Via, f64)) {
+        let (mut after, mut before) = (Some(slot), Some(slot));
+        for distance in 0..NEXT.len() {
+            after = after.and_then(|at| self.graph.next(at));
+            before = before.and_then(|at| self.graph.previous(at));
+            if let Some(to) = after.filter(|&to| (self.visible)(to)) {
+                give(to, Via::Order(distance as i8 + 1), NEXT[distance]);
+            }
+            if let Some(to) = before.filter(|&to| (self.visible)(to)) {
+                give(to, Via::Order(-(distance as i8) - 1), PREVIOUS[distance]);
+            }
+        }
+        let (out, incoming) = (self.graph.out(slot), self.graph.incoming(slot));
+        if out.is_empty() && incoming.is_empty() {
+            return;
+        }
+        // The fan divides what links pass on, so that hubs stay quiet; a lone weak link stays weak.
+        let fan: f64 = out.iter().map(|edge| f64::from(edge.weight)).sum::<f64>()
+            + incoming.iter().map(|edge| BACKWARDS * f64::from(edge.weight)).sum::<f64>();
+        let scale = LINKS / fan.max(1.0);
+        for (at, edge) in out.iter().enumerate().filter(|(_, edge)| (self.visible)(edge.other)) {
+            give(edge.other, Via::Link(at as u32), scale * f64::from(edge.weight));
+        }
+        for (at, edge) in incoming.iter().enumerate().filter(|(_, edge)| (self.visible)(edge.other)) {
+            give(edge.other, Via::LinkBack(at as u32), scale * BACKWARDS * f64::from(edge.weight));
+        }
+    }
+
+    /// The names that lead somewhere, with their weights: rarer names and repeated mentions weigh more.
+    fn add_entities(&self, slot: Slot, entities: &mut Vec<(HubId, f64)>) {
+        let mut sum = 0.0;
+        let holders_max = ((self.memories as f64 * HOLDERS_SHARE_MAX) as usize).max(HOLDERS_FLOOR);
+        for &(id, count) in self.graph.entities_of(slot) {
+            let holders = self.graph.entity(id).holders.len();
+            if (2..=holders_max).contains(&holders) {
+                let weight = mention_weight(count) * (self.memories as f64 / holders as f64).ln().max(0.1);
+                sum += weight;
+                entities.push((id, weight));
+            }
+        }
+        entities.iter_mut().for_each(|(_, weight)| *weight *= ENTITIES / sum);
+    }
+
+    fn entity_weight(&self, id: HubId) -> f64 {
+        self.graph.entity(id).holders.iter().map(|holder| mention_weight(holder.count)).sum()
+    }
+
+    fn mention_weight(&self, id: HubId, slot: Slot) -> f64 {
+        let holders = &self.graph.entity(id).holders;
+        let at = holders
+            .binary_search_by_key(&slot, |holder| holder.slot)
+            .expect("who mentions it is among its holders");
+        mention_weight(holders[at].count)
+    }
+
+    fn members_of(&self, hub: Via) -> usize {
+        match hub {
+            Via::Context(id) => self.graph.members(id).len(),
+            Via::Entity(id) => self.graph.entity(id).holders.len(),
+            Via::Order(_) | Via::Link(_) | Via::LinkBack(_) => 0,
+        }
+    }
+
+    /// Members of a hub with their weights.
+    fn for_each_member(&self, hub: Via, mut give: impl FnMut(Slot, f64)) {
+        match hub {
+            Via::Context(id) => self.graph.members(id).iter().for_each(|member| give(member.slot, 1.0)),
+            Via::Entity(id) => {
+                let holders = self.graph.entity(id).holders.iter();
+                holders.for_each(|holder| give(holder.slot, mention_weight(holder.count)));
+            }
+            Via::Order(_) | Via::Link(_) | Via::LinkBack(_) => {}
+        }
+    }
+}
+
+/// Repeated mentions weigh more, but ever less so. Nearly all names are mentioned once.
+fn mention_weight(count: u32) -> f64 {
+    if count == 1 { 1.0 } else { 1.0 + f64::from(count).ln() }
+}

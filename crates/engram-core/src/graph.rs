@@ -1,0 +1,398 @@
+//! The associations between memories: order and membership in contexts, shared entities, and explicit links. Helper
+//! nodes (contexts, entities) exist as long as a memory needs them; a link to a memory that is not stored waits for
+//! it. Nothing of a removed memory stays.
+
+use crate::Slot;
+use crate::id::{MemoryId, Timestamp};
+use crate::lexicon::Posting;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Index of a context or an entity in the graph's arrays; reused after removal.
+pub type HubId = u32;
+/// "None" in the arrays that hold one neighbour a slot.
+const NOBODY: Slot = Slot::MAX;
+
+/// Where a memory stands in its context: by the time it happened, then by arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// Grows with every memory stored.
+    pub arrival: u64,
+    /// The memory.
+    pub slot: Slot,
+}
+
+/// A session, conversation or document with its memories in order.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    name: Box<str>,
+    /// Ordered.
+    members: Vec<Place>,
+    /// Terms of all members, with repeats.
+    words: u64,
+}
+
+/// A name that memories mention.
+#[derive(Debug, Clone, Default)]
+pub struct Entity {
+    /// As compared: lower case, single spaces.
+    pub name: Box<str>,
+    /// Who mentions it how often, ordered by slot.
+    pub holders: Vec<Posting>,
+}
+
+/// An explicit link as seen from one of its ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edge {
+    /// The memory at the other end.
+    pub other: Slot,
+    /// Strength in (0, 1].
+    pub weight: f32,
+    /// What relates the two.
+    pub kind: Arc<str>,
+}
+
+/// A link whose target is not stored.
+#[derive(Debug, Clone, PartialEq)]
+struct Waiting {
+    from: Slot,
+    weight: f32,
+    kind: Arc<str>,
+}
+
+/// The association graph of a space.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    context_ids: FxHashMap<Box<str>, HubId>,
+    contexts: Vec<Context>,
+    contexts_free: Vec<HubId>,
+    /// By slot.
+    context_of: Vec<HubId>,
+    next: Vec<Slot>,
+    previous: Vec<Slot>,
+    /// Pairs of neighbours over all contexts.
+    adjacent_pairs: usize,
+
+    entity_ids: FxHashMap<Box<str>, HubId>,
+    entities: Vec<Entity>,
+    entities_free: Vec<HubId>,
+    /// By slot: entity and mentions, ordered by entity.
+    entities_of: Vec<Vec<(HubId, u32)>>,
+
+    /// By slot, ordered by the other end, then kind.
+    out: Vec<Vec<Edge>>,
+    incoming: Vec<Vec<Edge>>,
+    waiting: FxHashMap<MemoryId, Vec<Waiting>>,
+    links: usize,
+}
+
+impl Graph {
+    /// Makes room for `slot`.
+    pub fn reserve(&mut self, slot: Slot) {
+        let slots = slot as usize + 1;
+        if self.next.len() < slots {
+            self.context_of.resize(slots, HubId::MAX);
+            self.next.resize(slots, NOBODY);
+            self.previous.resize(slots, NOBODY);
+            self.entities_of.resize_with(slots, Vec::new);
+            self.out.resize_with(slots, Vec::new);
+            self.incoming.resize_with(slots, Vec::new);
+        }
+    }
+
+    /// One more than the largest slot that there is room for.
+    pub fn slots(&self) -> usize {
+        self.next.len()
+    }
+
+    /// Puts the memory at `place`, which has so many `words`, into the context `name`.
+    pub fn join_context(&mut self, name: &str, place: Place, words: u32) {
+        let id =
+            hub(&mut self.context_ids, &mut self.contexts, &mut self.contexts_free, name, |context, name| {
+                context.name = name;
+            });
+        let context = &mut self.contexts[id as usize];
+        context.words += u64::from(words);
+        let members = &mut context.members;
+        let at = members.partition_point(|member| *member < place);
+        members.insert(at, place);
+        self.adjacent_pairs += usize::from(members.len() > 1);
+        self.context_of[place.slot as usize] = id;
+        let before = at.checked_sub(1).map_or(NOBODY, |at| members[at].slot);
+        let after = members.get(at + 1).map_or(NOBODY, |member| member.slot);
+        self.chain(before, place.slot);
+        self.chain(place.slot, after);
+    }
+
+    /// Takes the memory at `place` out of its context, which closes the gap.
+    pub fn leave_context(&mut self, place: Place, words: u32) {
+        let slot = place.slot as usize;
+        let id = std::mem::replace(&mut self.context_of[slot], HubId::MAX);
+        if id == HubId::MAX {
+            return;
+        }
+        let context = &mut self.contexts[id as usize];
+        let at = context.members.binary_search(&place).expect("it joined with this place");
+        context.members.remove(at);
+        context.words -= u64::from(words);
+        if context.members.is_empty() {
+            self.context_ids.remove(&std::mem::take(&mut context.name));
+            self.contexts_free.push(id);
+        } else {
+            self.adjacent_pairs -= 1;
+        }
+        let (before, after) = (self.previous[slot], self.next[slot]);
+        self.chain(before, NOBODY);
+        self.chain(NOBODY, after);
+        if before != NOBODY && after != NOBODY {
+            self.chain(before, after);
+        }
+        self.next[slot] = NOBODY;
+        self.previous[slot] = NOBODY;
+    }
+
+    fn chain(&mut self, before: Slot, after: Slot) {
+        if before != NOBODY {
+            self.next[before as usize] = after;
+        }
+        if after != NOBODY {
+            self.previous[after as usize] = before;
+        }
+    }
+
+    /// The memory after this one in its context.
+    pub fn next(&self, slot: Slot) -> Option<Slot> {
+        self.next.get(slot as usize).copied().filter(|&other| other != NOBODY)
+    }
+
+    /// The memory before this one in its context.
+    pub fn previous(&self, slot: Slot) -> Option<Slot> {
+        self.previous.get(slot as usize).copied().filter(|&other| other != NOBODY)
+    }
+
+    /// The context of a memory.
+    pub fn context_of(&self, slot: Slot) -> Option<HubId> {
+        self.context_of.get(slot as usize).copied().filter(|&id| id != HubId::MAX)
+    }
+
+    /// Members of a context, in order.
+    pub fn members(&self, context: HubId) -> &[Place] {
+        &self.contexts[context as usize].members
+    }
+
+    /// Terms of all members of a context, with repeats.
+    pub fn words_of_context(&self, context: HubId) -> u64 {
+        self.contexts[context as usize].words
+    }
+
+    /// Contexts that have members.
+    pub fn contexts(&self) -> usize {
+        self.context_ids.len()
+    }
+
+    /// One more than the largest `HubId` of a context.
+    pub fn contexts_end(&self) -> usize {
+        self.contexts.len()
+    }
+
+    /// Pairs of neighbours over all contexts.
+    pub fn adjacent_pairs(&self) -> usize {
+        self.adjacent_pairs
+    }
+
+    /// Notes that the memory in `slot` mentions these names.
+    pub fn mention(&mut self, slot: Slot, mentions: &[(Box<str>, u32)]) {
+        for (name, count) in mentions {
+            let id = hub(
+                &mut self.entity_ids,
+                &mut self.entities,
+                &mut self.entities_free,
+                name,
+                |entity, name| {
+                    entity.name = name;
+                },
+            );
+            let holders = &mut self.entities[id as usize].holders;
+            holders.insert(
+                holders.partition_point(|holder| holder.slot < slot),
+                Posting { slot, count: *count },
+            );
+            self.entities_of[slot as usize].push((id, *count));
+        }
+        self.entities_of[slot as usize].sort_unstable();
+    }
+
+    /// Forgets what the memory in `slot` mentions.
+    pub fn unmention(&mut self, slot: Slot) {
+        for (id, _) in std::mem::take(&mut self.entities_of[slot as usize]) {
+            let entity = &mut self.entities[id as usize];
+            let at = entity.holders.binary_search_by_key(&slot, |holder| holder.slot);
+            entity.holders.remove(at.expect("who mentions it is among its holders"));
+            if entity.holders.is_empty() {
+                self.entity_ids.remove(&std::mem::take(&mut entity.name));
+                self.entities_free.push(id);
+            }
+        }
+    }
+
+    /// What the memory mentions, and how often.
+    pub fn entities_of(&self, slot: Slot) -> &[(HubId, u32)] {
+        self.entities_of.get(slot as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// An entity that a memory mentions.
+    pub fn entity(&self, id: HubId) -> &Entity {
+        &self.entities[id as usize]
+    }
+
+    /// Entities that memories mention.
+    pub fn entities(&self) -> usize {
+        self.entity_ids.len()
+    }
+
+    /// Links `from` to `to`, which stands in `target` or is not stored yet. A link of the same kind is replaced.
+    pub fn link(&mut self, from: Slot, to: &MemoryId, target: Option<Slot>, kind: &str, weight: f32) {
+        self.unlink(from, to, target, kind);
+        let kind: Arc<str> = kind.into();
+        match target {
+            None => self.waiting.entry(to.clone()).or_default().push(Waiting { from, weight, kind }),
+            Some(target) => self.connect(from, target, kind, weight),
+        }
+        self.links += 1;
+    }
+
+    /// Removes a link, if it is there.
+    pub fn unlink(&mut self, from: Slot, to: &MemoryId, target: Option<Slot>, kind: &str) {
+        match target {
+            None => self.unwait(from, to, kind),
+            Some(target) => {
+                let edges = &mut self.out[from as usize];
+                let before = edges.len();
+                edges.retain(|edge| (edge.other, &*edge.kind) != (target, kind));
+                self.links -= before - edges.len();
+                self.incoming[target as usize].retain(|edge| (edge.other, &*edge.kind) != (from, kind));
+            }
+        }
+    }
+
+    fn unwait(&mut self, from: Slot, to: &MemoryId, kind: &str) {
+        let Some(list) = self.waiting.get_mut(to) else { return };
+        let before = list.len();
+        list.retain(|waiting| (waiting.from, &*waiting.kind) != (from, kind));
+        self.links -= before - list.len();
+        if list.is_empty() {
+            self.waiting.remove(to);
+        }
+    }
+
+    /// Connects the links that were waiting for `id`, which now stands in `slot`.
+    pub fn arrive(&mut self, id: &MemoryId, slot: Slot) {
+        for waiting in self.waiting.remove(id).unwrap_or_default() {
+            self.connect(waiting.from, slot, waiting.kind, waiting.weight);
+        }
+    }
+
+    /// The memory `id` leaves `slot`: links to it wait again. Its own links must have been unlinked before.
+    pub fn depart(&mut self, id: &MemoryId, slot: Slot) {
+        for edge in std::mem::take(&mut self.incoming[slot as usize]) {
+            self.out[edge.other as usize].retain(|out| (out.other, &out.kind) != (slot, &edge.kind));
+            let waiting = Waiting { from: edge.other, weight: edge.weight, kind: edge.kind };
+            self.waiting.entry(id.clone()).or_default().push(waiting);
+        }
+    }
+
+    fn connect(&mut self, from: Slot, to: Slot, kind: Arc<str>, weight: f32) {
+        let put = |edges: &mut Vec<Edge>, other: Slot| {
+            let at = edges.partition_point(|edge| (edge.other, &edge.kind) < (other, &kind));
+            edges.insert(at, Edge { other, weight, kind: kind.clone() });
+        };
+        put(&mut self.out[from as usize], to);
+        put(&mut self.incoming[to as usize], from);
+    }
+
+    /// Links that leave a memory and whose target is stored, ordered by target, then kind.
+    pub fn out(&self, slot: Slot) -> &[Edge] {
+        self.out.get(slot as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Links that lead to a memory, ordered by source, then kind.
+    pub fn incoming(&self, slot: Slot) -> &[Edge] {
+        self.incoming.get(slot as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Explicit links, those that wait included.
+    pub fn links(&self) -> usize {
+        self.links
+    }
+
+    /// Links whose target is not stored.
+    pub fn links_waiting(&self) -> usize {
+        self.waiting.values().map(Vec::len).sum()
+    }
+
+    /// Everything in the graph as sorted lines in which `name` stands for a slot: for comparing two graphs.
+    pub fn dump(&self, name: impl Fn(Slot) -> String) -> Vec<String> {
+        let mut lines = Vec::new();
+        for id in self.context_ids.values() {
+            let context = &self.contexts[*id as usize];
+            let members: Vec<_> = context.members.iter().map(|member| name(member.slot)).collect();
+            lines.push(format!("context {:?}, {} words: {}", context.name, context.words, members.join(" ")));
+            for pair in context.members.windows(2) {
+                assert_eq!(self.next(pair[0].slot), Some(pair[1].slot), "the chain follows the members");
+                assert_eq!(self.previous(pair[1].slot), Some(pair[0].slot), "the chain follows the members");
+            }
+        }
+        for id in self.entity_ids.values() {
+            let entity = &self.entities[*id as usize];
+            let mut holders: Vec<_> =
+                entity.holders.iter().map(|h| format!("{}*{}", name(h.slot), h.count)).collect();
+            holders.sort();
+            lines.push(format!("entity {:?}: {}", entity.name, holders.join(" ")));
+        }
+        for (slot, edges) in self.out.iter().enumerate() {
+            for edge in edges {
+                let back = self.incoming[edge.other as usize]
+                    .iter()
+                    .filter(|e| e.other == slot as Slot && e.kind == edge.kind);
+                assert_eq!(back.count(), 1, "every link is seen from both ends");
+                lines.push(format!(
+                    "{} -{} {}-> {}",
+                    name(slot as Slot),
+                    edge.kind,
+                    edge.weight,
+                    name(edge.other)
+                ));
+            }
+        }
+        for (to, list) in &self.waiting {
+            lines.extend(
+                list.iter().map(|w| format!("{} -{} {}-> {to} (waiting)", name(w.from), w.kind, w.weight)),
+            );
+        }
+        lines.push(format!("{} links, {} adjacent pairs", self.links, self.adjacent_pairs));
+        lines.sort();
+        lines
+    }
+}
+
+/// Finds the hub called `name` or makes it, in a freed place where there is one.
+fn hub<T: Default>(
+    ids: &mut FxHashMap<Box<str>, HubId>,
+    hubs: &mut Vec<T>,
+    free: &mut Vec<HubId>,
+    name: &str,
+    rename: impl FnOnce(&mut T, Box<str>),
+) -> HubId {
+    if let Some(id) = ids.get(name) {
+        return *id;
+    }
+    let id = free.pop().unwrap_or_else(|| {
+        hubs.push(T::default());
+        hubs.len() as HubId - 1
+    });
+    rename(&mut hubs[id as usize], name.into());
+    ids.insert(name.into(), id);
+    id
+}

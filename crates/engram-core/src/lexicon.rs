@@ -1,0 +1,290 @@
+//! Words: how text becomes terms, and which memories hold which terms. Scores are BM25 (Robertson & Zaragoza 2009).
+//! Holds nothing of a memory that was removed: a term without postings is gone, too.
+
+use crate::Slot;
+use rust_stemmers::{Algorithm, Stemmer};
+use rustc_hash::FxHashMap;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// BM25's saturation of repeated terms; the usual value.
+pub const K1: f32 = 1.2;
+/// BM25's correction for length; the usual value.
+pub const B: f32 = 0.75;
+
+/// English words that say how, not what. They are left out of memories and cues alike.
+const STOP_WORDS: &[&str] = &[
+    "a", "about", "also", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but", "by", "can",
+    "could", "d", "did", "do", "does", "for", "from", "had", "has", "have", "he", "her", "here", "his",
+    "how", "i", "if", "in", "into", "is", "it", "its", "just", "ll", "m", "many", "me", "more", "most",
+    "much", "my", "no", "not", "of", "on", "or", "our", "out", "re", "s", "she", "should", "so", "some",
+    "such", "t", "than", "that", "the", "their", "then", "there", "these", "they", "this", "those", "to",
+    "too", "up", "ve", "very", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "why",
+    "will", "with", "would", "you", "your",
+];
+
+/// Which stemmer a space uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Language {
+    /// By the script of each word: English for Latin letters, Russian for Cyrillic, Greek, Arabic, Tamil; others as
+    /// they stand.
+    #[default]
+    Auto,
+    /// No stemming and no stop words.
+    None,
+    /// One of the Snowball stemmers for every word.
+    Fixed(Algorithm),
+}
+
+/// The Snowball languages by name.
+const LANGUAGES: &[(&str, Algorithm)] = &[
+    ("arabic", Algorithm::Arabic),
+    ("danish", Algorithm::Danish),
+    ("dutch", Algorithm::Dutch),
+    ("english", Algorithm::English),
+    ("finnish", Algorithm::Finnish),
+    ("french", Algorithm::French),
+    ("german", Algorithm::German),
+    ("greek", Algorithm::Greek),
+    ("hungarian", Algorithm::Hungarian),
+    ("italian", Algorithm::Italian),
+    ("norwegian", Algorithm::Norwegian),
+    ("portuguese", Algorithm::Portuguese),
+    ("romanian", Algorithm::Romanian),
+    ("russian", Algorithm::Russian),
+    ("spanish", Algorithm::Spanish),
+    ("swedish", Algorithm::Swedish),
+    ("tamil", Algorithm::Tamil),
+    ("turkish", Algorithm::Turkish),
+];
+
+impl Language {
+    /// By name: `auto`, `none`, or a Snowball language such as `english`.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "none" => Some(Self::None),
+            _ => LANGUAGES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, algorithm)| Self::Fixed(*algorithm)),
+        }
+    }
+
+    /// The name that `parse` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::None => "none",
+            Self::Fixed(algorithm) => LANGUAGES
+                .iter()
+                .find(|(_, known)| *known == algorithm)
+                .map(|(name, _)| *name)
+                .expect("every algorithm that parse gives is in the table"),
+        }
+    }
+
+    /// Every name that `parse` takes.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ["auto", "none"].into_iter().chain(LANGUAGES.iter().map(|(name, _)| *name))
+    }
+
+    fn stemmer_of(self, word: &str) -> Option<Algorithm> {
+        match self {
+            Self::None => None,
+            Self::Fixed(algorithm) => Some(algorithm),
+            Self::Auto => match word.chars().find(|c| c.is_alphabetic())? {
+                'a'..='z' | '\u{c0}'..='\u{24f}' => Some(Algorithm::English),
+                '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Some(Algorithm::Greek),
+                '\u{400}'..='\u{52f}' => Some(Algorithm::Russian),
+                '\u{600}'..='\u{6ff}' => Some(Algorithm::Arabic),
+                '\u{b80}'..='\u{bff}' => Some(Algorithm::Tamil),
+                _ => None,
+            },
+        }
+    }
+
+    fn stops(self, word: &str) -> bool {
+        matches!(self, Self::Auto | Self::Fixed(Algorithm::English))
+            && STOP_WORDS.binary_search(&word).is_ok()
+    }
+}
+
+/// The terms of a text, in order, with repeats: Unicode words, in lower case, split at apostrophes and underscores,
+/// without stop words, stemmed.
+pub fn terms(text: &str, language: Language) -> Vec<Box<str>> {
+    let lower = text.to_lowercase();
+    let parts =
+        lower.unicode_words().flat_map(|word| word.split(['\'', '’', '_'])).filter(|part| !part.is_empty());
+    let kept = parts.filter(|part| !language.stops(part));
+    kept.map(|part| match language.stemmer_of(part) {
+        Some(algorithm) => Stemmer::create(algorithm).stem(part).into(),
+        None => part.into(),
+    })
+    .collect()
+}
+
+/// Terms with their counts, ordered by term.
+pub fn counted(mut terms: Vec<Box<str>>) -> Vec<(Box<str>, u32)> {
+    terms.sort_unstable();
+    let mut counts: Vec<(Box<str>, u32)> = Vec::new();
+    for term in terms {
+        match counts.last_mut() {
+            Some((last, count)) if *last == term => *count += 1,
+            _ => counts.push((term, 1)),
+        }
+    }
+    counts
+}
+
+/// One memory that holds a term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posting {
+    /// The memory.
+    pub slot: Slot,
+    /// How often.
+    pub count: u32,
+}
+
+/// The inverted index.
+#[derive(Debug, Clone, Default)]
+pub struct Lexicon {
+    /// Ordered by slot within a term.
+    postings: FxHashMap<Box<str>, Vec<Posting>>,
+    /// Terms of the memory in a slot, with repeats.
+    lengths: Vec<u32>,
+    lengths_sum: u64,
+    memories: usize,
+}
+
+impl Lexicon {
+    /// Adds the terms of the memory in `slot`, which holds none yet.
+    pub fn insert(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) {
+        if self.lengths.len() <= slot as usize {
+            self.lengths.resize(slot as usize + 1, 0);
+        }
+        let length = counts.iter().map(|(_, count)| count).sum::<u32>();
+        self.lengths[slot as usize] = length;
+        self.lengths_sum += u64::from(length);
+        self.memories += usize::from(length > 0);
+        for (term, count) in counts {
+            let posting = Posting { slot, count: *count };
+            match self.postings.get_mut(term) {
+                Some(list) => list.insert(list.partition_point(|p| p.slot < slot), posting),
+                None => {
+                    self.postings.insert(term.clone(), vec![posting]);
+                }
+            }
+        }
+    }
+
+    /// Takes the memory in `slot` out; `counts` are the terms that it was inserted with.
+    pub fn remove(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) {
+        let Some(length) = self.lengths.get_mut(slot as usize) else { return };
+        self.lengths_sum -= u64::from(*length);
+        self.memories -= usize::from(*length > 0);
+        *length = 0;
+        for (term, _) in counts {
+            let list = self.postings.get_mut(term).expect("its terms were inserted with it");
+            let at = list.binary_search_by_key(&slot, |posting| posting.slot);
+            list.remove(at.expect("its terms were inserted with it"));
+            if list.is_empty() {
+                self.postings.remove(term);
+            }
+        }
+    }
+
+    /// Who holds `term`, ordered by slot.
+    pub fn postings(&self, term: &str) -> &[Posting] {
+        self.postings.get(term).map_or(&[], Vec::as_slice)
+    }
+
+    /// Terms of the memory in `slot`, with repeats.
+    pub fn length(&self, slot: Slot) -> u32 {
+        self.lengths.get(slot as usize).copied().unwrap_or(0)
+    }
+
+    /// Mean length of the memories that have words; at least 1.
+    pub fn length_mean(&self) -> f32 {
+        (self.lengths_sum as f32 / self.memories.max(1) as f32).max(1.0)
+    }
+
+    /// Memories that have words.
+    pub fn memories(&self) -> usize {
+        self.memories
+    }
+
+    /// Different terms.
+    pub fn terms(&self) -> usize {
+        self.postings.len()
+    }
+
+    /// Every term with its postings, ordered by term: for comparing two lexicons.
+    pub fn dump(&self) -> Vec<(&str, &[Posting])> {
+        let mut all: Vec<_> = self.postings.iter().map(|(term, list)| (&**term, list.as_slice())).collect();
+        all.sort_unstable_by_key(|(term, _)| *term);
+        all
+    }
+}
+
+/// Weight, above 0, of a term that `holders` of `units` units hold. There are at least as many units as holders, even
+/// where units without words were not counted.
+pub fn idf(units: usize, holders: usize) -> f32 {
+    let units = units.max(holders);
+    (1.0 + (units as f32 - holders as f32 + 0.5) / (holders as f32 + 0.5)).ln()
+}
+
+/// BM25's factor for a term that stands `count` times in a unit `length / length_mean` times as long as the mean.
+/// Below `K1 + 1`, which it approaches.
+pub fn saturation(count: f32, length: f32, length_mean: f32) -> f32 {
+    count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / length_mean))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(text: &str, language: Language) -> String {
+        terms(text, language).join(" ")
+    }
+
+    #[test]
+    fn text_becomes_terms() {
+        assert!(STOP_WORDS.is_sorted());
+        assert_eq!(
+            joined("The dogs weren't running to Caroline's house_boat!", Language::Auto),
+            "dog weren run carolin hous boat"
+        );
+        assert_eq!(
+            joined("Was ist mit den Häusern?", Language::parse("german").unwrap()),
+            "was ist mit den haus"
+        );
+        assert_eq!(joined("The dogs", Language::None), "the dogs");
+        assert_eq!(joined("кошки и the cats", Language::Auto), "кошк и cat");
+        assert_eq!(joined("日本 3.5 😀", Language::Auto), "日 本 3.5");
+        for name in Language::names() {
+            assert_eq!(Language::parse(name).unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn removal_leaves_no_trace() {
+        let of = |text: &str| counted(terms(text, Language::Auto));
+        let mut lexicon = Lexicon::default();
+        lexicon.insert(3, &of("rain rain snow"));
+        lexicon.insert(1, &of("rain"));
+        assert_eq!(lexicon.postings("rain"), [Posting { slot: 1, count: 1 }, Posting { slot: 3, count: 2 }]);
+        assert_eq!((lexicon.memories(), lexicon.length_mean()), (2, 2.0));
+        lexicon.remove(3, &of("rain rain snow"));
+        assert_eq!(lexicon.dump(), [("rain", &[Posting { slot: 1, count: 1 }][..])]);
+        lexicon.remove(1, &of("rain"));
+        assert_eq!((lexicon.terms(), lexicon.memories(), lexicon.length(3)), (0, 0, 0));
+    }
+
+    #[test]
+    fn saturation_is_bm25() {
+        // Golden values by hand from the formula with k1 = 1.2, b = .75.
+        assert!((saturation(1.0, 10.0, 10.0) - 1.0).abs() < 1e-6);
+        assert!((saturation(3.0, 10.0, 10.0) - 6.6 / 4.2).abs() < 1e-6);
+        assert!((idf(100, 1) - (1.0f32 + 99.5 / 1.5).ln()).abs() < 1e-6);
+    }
+}

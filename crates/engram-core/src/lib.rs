@@ -1,0 +1,26 @@
+//! The memory model of Engram. Pure: no I/O, no clock, no threads, no randomness; time and seeds come in as
+//! arguments, so that the same changes always give the same state and the same state the same answers.
+//!
+//! Reading order: [`memory`] and [`cue`] (what goes in and out), [`state`] (`Change` and `apply`), then the indexes
+//! that a state holds ([`hnsw`], [`lexicon`], [`graph`]), and last [`recall`], which asks them all.
+
+pub mod activation;
+pub mod associate;
+pub mod calibrate;
+pub mod cue;
+pub mod decay;
+pub mod error;
+pub mod graph;
+pub mod hnsw;
+pub mod id;
+pub mod kernels;
+pub mod lexicon;
+pub mod limits;
+pub mod memory;
+pub mod recall;
+pub mod state;
+mod tally;
+pub mod vector;
+
+/// Where a memory stands in the arrays of a state: dense, reused after deletion, and meaningless outside it.
+pub type Slot = u32;

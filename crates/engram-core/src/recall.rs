@@ -1,0 +1,625 @@
+//! Recall: what a cue brings to mind. A pure function of a state, a cue, options and time. Finds candidates by words
+//! and by vector, scores them, spreads activation from the best few, and ranks. The formula that ranks is in
+//! `Ranking::base` and `Ranking::score`, and nowhere else.
+
+use crate::Slot;
+use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
+use crate::calibrate::{ABSTAIN_BELOW, Evidence, relevance};
+use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
+use crate::error::{Error, Result};
+use crate::hnsw;
+use crate::lexicon::{K1, counted, idf, saturation, terms};
+use crate::state::{Embedder, SpaceState};
+use crate::tally::Tally;
+use crate::vector::{Vectors, unit};
+use rustc_hash::FxHashMap;
+
+/// The weights of a score, fitted together on the dev sets. Words count by the share that they reach of what the
+/// cue's words could reach, so that weights hold whatever the size of a space; vectors by how many standard
+/// deviations they lie above what a random memory of the space has, so that they hold across embedders.
+struct Weights {
+    words: f32,
+    words_in_window: f32,
+    words_in_context: f32,
+    vector: f32,
+    vector_in_window: f32,
+    activation: f32,
+    retrievability: f32,
+}
+
+const WEIGHTS: Weights = Weights {
+    words: 8.4,
+    words_in_window: 3.6,
+    words_in_context: 4.8,
+    vector: 0.7,
+    vector_in_window: 0.5,
+    activation: 7.0,
+    retrievability: 0.5,
+};
+
+/// Memories that activation starts from.
+const SEEDS_MAX: usize = 5;
+/// Candidates taken from the words; those from vectors number `ef_search`.
+const WORD_CANDIDATES_MAX: usize = 100;
+/// Best candidates whose neighbours in context become candidates, too.
+const WIDENED_MAX: usize = 64;
+/// Memories reached by activation that become candidates, too.
+const REACHED_MAX: usize = 100;
+/// Memories whose similarity to the cue tells what a random memory has.
+const SAMPLE_MAX: usize = 128;
+
+/// Working memory of one recall at a time. Reuse it to spare allocations.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    index: hnsw::Scratch,
+    words: Tally,
+    words_in_window: Tally,
+    words_in_context: Tally,
+    term: Tally,
+    pool: Tally,
+    spread: Spread,
+}
+
+/// Recalls what `cue` brings to mind. Some hundred microseconds at 20,000 memories; `exact` compares every vector.
+pub fn recall(
+    state: &SpaceState,
+    cue: &Cue,
+    options: &RecallOptions,
+    scratch: &mut Scratch,
+) -> Result<Answer> {
+    options.check()?;
+    let cue = Resolved::new(state, cue)?;
+    let mut ranking = Ranking::new(state, &cue, options, scratch);
+    ranking.find_candidates();
+    let seeds = ranking.seeds();
+    ranking.spread(&seeds);
+    Ok(ranking.answer(&seeds))
+}
+
+/// Spreads from the memories that a cue brings to mind first, or from given ones, and returns the spread itself.
+pub fn activate(
+    state: &SpaceState,
+    from: &Seeds,
+    options: &RecallOptions,
+    scratch: &mut Scratch,
+) -> Result<Activations> {
+    options.check()?;
+    let seeds = match from {
+        Seeds::Cue(cue) => {
+            let cue = Resolved::new(state, cue)?;
+            let mut ranking = Ranking::new(state, &cue, options, scratch);
+            ranking.find_candidates();
+            ranking.seeds()
+        }
+        Seeds::Given(seeds) => {
+            let sum: f64 = seeds.iter().map(|(_, mass)| mass).sum();
+            let visible =
+                seeds.iter().filter(|(slot, _)| state.is_visible(*slot, options.now, options.as_of));
+            visible.map(|(slot, mass)| (*slot, mass / sum.max(1.0))).collect()
+        }
+    };
+    let visible = |slot| state.is_visible(slot, options.now, options.as_of);
+    let spread = &mut scratch.spread;
+    let budget = options.budget.unwrap_or(VISITS_DEFAULT);
+    let walk = Walk { graph: state.graph(), memories: state.len(), visible: &visible };
+    spread.spread(&walk, &seeds, budget, false);
+    let mut activations: Vec<(Slot, f64)> = spread
+        .activated()
+        .iter()
+        .map(|&slot| (slot, spread.activation(slot)))
+        .filter(|(_, a)| *a > 0.0)
+        .collect();
+    activations.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let activated = activations.len();
+    activations.retain(|(slot, _)| options.filter.passes(state.record(*slot).memory()));
+    activations.truncate(options.limit);
+    let (visits, residual, truncated) = (spread.visits, spread.residual, spread.truncated);
+    Ok(Activations { activations, activated, visits, residual, truncated })
+}
+
+/// What `activate` starts from.
+#[derive(Debug, Clone)]
+pub enum Seeds {
+    /// The memories that a cue brings to mind first.
+    Cue(Cue),
+    /// These, with their activation; scaled to a sum of 1 where they exceed it.
+    Given(Vec<(Slot, f64)>),
+}
+
+/// How activation lies after spreading.
+#[derive(Debug, Clone)]
+pub struct Activations {
+    /// Strongest first.
+    pub activations: Vec<(Slot, f64)>,
+    /// Memories with any activation, those beyond the limit included.
+    pub activated: usize,
+    /// Associations visited.
+    pub visits: usize,
+    /// Activation that was too weak to be passed on, or that the budget held back.
+    pub residual: f64,
+    /// The budget held something back.
+    pub truncated: bool,
+}
+
+/// A cue that fits the state it is asked of.
+struct Resolved {
+    terms: Vec<(Box<str>, u32)>,
+    /// Of length 1.
+    unit: Option<Vec<f32>>,
+    slots: Vec<Slot>,
+}
+
+impl Resolved {
+    fn new(state: &SpaceState, cue: &Cue) -> Result<Self> {
+        cue.check()?;
+        let slots = cue.ids.iter().map(|id| {
+            state.slot(id).ok_or_else(|| {
+                Error::NotFound(format!("the cue names memory \"{id}\", which is not stored here"))
+            })
+        });
+        let slots = slots.collect::<Result<Vec<Slot>>>()?;
+        if let Some(embedding) = &cue.embedding {
+            check_dimensions(state, embedding)?;
+        }
+        let unit = match &cue.embedding {
+            Some(embedding) if state.vectors().is_some() => Some(unit(embedding)),
+            _ => mean_of(state, &slots),
+        };
+        let text = cue.text.as_deref().unwrap_or("");
+        Ok(Self { terms: counted(terms(text, state.settings().language)), unit, slots })
+    }
+}
+
+/// Whether a vector fits the space.
+pub fn check_dimensions(state: &SpaceState, embedding: &[f32]) -> Result<()> {
+    match state.settings().embedder {
+        Some(Embedder::Caller { dimensions }) if dimensions != embedding.len() => {
+            Err(Error::Invalid(format!(
+                "embedding has {} numbers, the vectors of this space have {dimensions}; re-embed it with the model of the \
+             others, or use another space",
+                embedding.len()
+            )))
+        }
+        Some(Embedder::None) => Err(Error::Invalid(format!(
+            "embedding has {} numbers, but this space was begun without vectors; leave it out, or use another space",
+            embedding.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The direction between memories, for a cue that names them and brings no vector of its own.
+fn mean_of(state: &SpaceState, slots: &[Slot]) -> Option<Vec<f32>> {
+    let mut rows = slots.iter().filter_map(|&slot| state.embedding(slot)).map(unit);
+    let mut sum = rows.next()?;
+    for row in rows {
+        sum.iter_mut().zip(row).for_each(|(a, b)| *a += b);
+    }
+    crate::vector::check_embedding(&sum).ok()?;
+    Some(unit(&sum))
+}
+
+/// What a random memory's similarity to the cue is like.
+#[derive(Debug, Clone, Copy)]
+struct Spreadness {
+    mean: f32,
+    deviation: f32,
+}
+
+impl Spreadness {
+    fn of(samples: &[f32]) -> Self {
+        let count = samples.len().max(1) as f32;
+        let mean = samples.iter().sum::<f32>() / count;
+        let variance = samples.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / count;
+        // Too few or too equal to tell: a tenth is what embedding models typically show.
+        let deviation = if samples.len() < 8 || variance < 1e-6 { 0.1 } else { variance.sqrt() };
+        Self { mean, deviation }
+    }
+
+    fn standard(self, similarity: f32) -> f32 {
+        (similarity - self.mean) / self.deviation
+    }
+}
+
+/// A recall under way.
+struct Ranking<'a> {
+    state: &'a SpaceState,
+    cue: &'a Resolved,
+    options: &'a RecallOptions,
+    scratch: &'a mut Scratch,
+    vectors: Option<(&'a Vectors, &'a [f32])>,
+    single: Spreadness,
+    window: Spreadness,
+    /// What the cue's words could reach at most: alone, in a window, in a context.
+    words_max: [f32; 3],
+    /// Candidates with their base scores.
+    candidates: Vec<(Slot, f32)>,
+}
+
+impl<'a> Ranking<'a> {
+    fn new(
+        state: &'a SpaceState,
+        cue: &'a Resolved,
+        options: &'a RecallOptions,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let vectors = state.vectors().zip(cue.unit.as_deref());
+        let mut ranking = Self {
+            state,
+            cue,
+            options,
+            scratch,
+            vectors,
+            single: Spreadness { mean: 0.0, deviation: 1.0 },
+            window: Spreadness { mean: 0.0, deviation: 1.0 },
+            words_max: [0.0; 3],
+            candidates: Vec::new(),
+        };
+        ranking.sample();
+        ranking
+    }
+
+    fn is_visible(&self, slot: Slot) -> bool {
+        self.state.is_visible(slot, self.options.now, self.options.as_of)
+    }
+
+    fn may_hit(&self, slot: Slot) -> bool {
+        self.is_visible(slot)
+            && (self.options.filter.is_empty()
+                || self.options.filter.passes(self.state.record(slot).memory()))
+            && !self.cue.slots.contains(&slot)
+    }
+
+    /// Similarity of the cue and a memory, where both have a vector.
+    fn similarity(&self, slot: Slot) -> Option<f32> {
+        let (vectors, unit) = self.vectors?;
+        vectors.get(slot).map(|_| vectors.similarity(slot, unit))
+    }
+
+    /// Similarity of the cue and a memory with its neighbours in context.
+    fn similarity_of_window(&self, slot: Slot, own: f32) -> f32 {
+        let graph = self.state.graph();
+        let around = [graph.previous(slot), graph.next(slot)];
+        if around == [None, None] {
+            return own;
+        }
+        let sum: f32 = own + around.into_iter().flatten().filter_map(|at| self.similarity(at)).sum::<f32>();
+        sum * self.state.window_scale(slot)
+    }
+
+    /// Measures what a random memory has, on slots spread evenly over the space.
+    fn sample(&mut self) {
+        let Some((vectors, _)) = self.vectors else { return };
+        let end = self.state.slots_end();
+        let step = end.div_ceil(SAMPLE_MAX).max(1);
+        let slots =
+            (0..end).step_by(step).map(|slot| slot as Slot).filter(|&slot| vectors.get(slot).is_some());
+        let pairs: Vec<(f32, f32)> = slots
+            .filter_map(|slot| self.similarity(slot).map(|own| (own, self.similarity_of_window(slot, own))))
+            .collect();
+        let (single, window): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+        (self.single, self.window) = (Spreadness::of(&single), Spreadness::of(&window));
+    }
+
+    fn find_candidates(&mut self) {
+        self.scratch.pool.clear(self.state.slots_end());
+        self.score_words();
+        self.candidates_by_words();
+        self.candidates_by_vector();
+        for slot in self.cue.slots.clone() {
+            self.add_candidate(slot);
+        }
+        self.widen();
+    }
+
+    fn add_candidate(&mut self, slot: Slot) {
+        if self.scratch.pool.find(slot).is_none() && self.is_visible(slot) {
+            self.scratch.pool.add(slot, 1.0);
+            let base = self.base(slot);
+            self.candidates.push((slot, base));
+        }
+    }
+
+    /// BM25 of the cue's words in memories, in windows of three neighbours, and in whole contexts, all from the
+    /// postings of the memories.
+    fn score_words(&mut self) {
+        let (lexicon, graph) = (self.state.lexicon(), self.state.graph());
+        let slots = self.state.slots_end();
+        let Scratch { words, words_in_window, words_in_context, term: sums, .. } = &mut *self.scratch;
+        words.clear(slots);
+        words_in_window.clear(slots);
+        words_in_context.clear(graph.contexts_end());
+        let memories = lexicon.memories();
+        let mean = lexicon.length_mean();
+        let window_mean = mean * (1.0 + 2.0 * graph.adjacent_pairs() as f32 / memories.max(1) as f32);
+        let with_windows = graph.adjacent_pairs() > 0;
+        let lone = memories.saturating_sub(graph.adjacent_pairs() + graph.contexts());
+        let contexts = graph.contexts() + lone;
+        let context_mean = mean * memories as f32 / contexts.max(1) as f32;
+        for (term, _) in &self.cue.terms {
+            let postings = lexicon.postings(term);
+            let weight = idf(memories, postings.len());
+            self.words_max[0] += weight * (K1 + 1.0);
+            for posting in postings {
+                let saturated = saturation(posting.count as f32, lexicon.length(posting.slot) as f32, mean);
+                words.add(posting.slot, f64::from(weight * saturated));
+            }
+            if !with_windows {
+                continue;
+            }
+            sums.clear(slots);
+            for posting in postings {
+                let window = [graph.previous(posting.slot), Some(posting.slot), graph.next(posting.slot)];
+                window.into_iter().flatten().for_each(|slot| sums.add(slot, f64::from(posting.count)));
+            }
+            let weight = idf(memories, sums.touched().len());
+            self.words_max[1] += weight * (K1 + 1.0);
+            for &slot in sums.touched() {
+                let around = [graph.previous(slot), graph.next(slot)];
+                let length = lexicon.length(slot)
+                    + around.into_iter().flatten().map(|at| lexicon.length(at)).sum::<u32>();
+                let saturated = saturation(sums.get(slot) as f32, length as f32, window_mean);
+                words_in_window.add(slot, f64::from(weight * saturated));
+            }
+            sums.clear(graph.contexts_end().max(slots));
+            let mut lone_holders = 0;
+            for posting in postings {
+                match graph.context_of(posting.slot) {
+                    Some(context) => sums.add(context, f64::from(posting.count)),
+                    None => lone_holders += 1,
+                }
+            }
+            let weight = idf(contexts, sums.touched().len() + lone_holders);
+            self.words_max[2] += weight * (K1 + 1.0);
+            for &context in sums.touched() {
+                let length = graph.words_of_context(context);
+                let saturated = saturation(sums.get(context) as f32, length as f32, context_mean);
+                words_in_context.add(context, f64::from(weight * saturated));
+            }
+        }
+    }
+
+    /// What the cue's words reach of what they could: in the memory, its window, and its context.
+    fn words_of(&self, slot: Slot) -> [f32; 3] {
+        let share = |got: f64, at: usize| {
+            if self.words_max[at] > 0.0 { got as f32 / self.words_max[at] } else { 0.0 }
+        };
+        let own = share(self.scratch.words.get(slot), 0);
+        let graph = self.state.graph();
+        if graph.next(slot).is_none() && graph.previous(slot).is_none() {
+            return [own; 3];
+        }
+        let context =
+            graph.context_of(slot).map_or(0.0, |context| self.scratch.words_in_context.get(context));
+        [own, share(self.scratch.words_in_window.get(slot), 1), share(context, 2)]
+    }
+
+    /// The first half of the formula: how well a memory fits the cue by its words and vector, alone, with its
+    /// neighbours, and as part of its context. About 0 for a random memory.
+    fn base(&self, slot: Slot) -> f32 {
+        let words = self.score_of_words(slot);
+        let Some(similarity) = self.similarity(slot) else { return words };
+        let in_window = self.similarity_of_window(slot, similarity);
+        words
+            + WEIGHTS.vector * self.single.standard(similarity)
+            + WEIGHTS.vector_in_window * self.window.standard(in_window)
+    }
+
+    /// The second half: what activation brings, and what forgetting takes.
+    fn score(&self, base: f32, reached: f64, seed_max: f64, retrievability: f64) -> f32 {
+        let activation = if seed_max > 0.0 { (reached / seed_max).sqrt() as f32 } else { 0.0 };
+        base + WEIGHTS.activation * activation - WEIGHTS.retrievability * (1.0 - retrievability as f32)
+    }
+
+    /// What words add to a memory's base.
+    fn score_of_words(&self, slot: Slot) -> f32 {
+        let [own, window, context] = self.words_of(slot);
+        WEIGHTS.words * own + WEIGHTS.words_in_window * window + WEIGHTS.words_in_context * context
+    }
+
+    fn candidates_by_words(&mut self) {
+        let Scratch { words, words_in_window, .. } = &*self.scratch;
+        let found =
+            if words_in_window.touched().is_empty() { words.touched() } else { words_in_window.touched() };
+        let visible = found.iter().filter(|&&slot| self.is_visible(slot));
+        let mut found: Vec<(Slot, f32)> = visible.map(|&slot| (slot, self.score_of_words(slot))).collect();
+        if !self.options.filter.is_empty() {
+            // What does not pass may still lead to what does.
+            let mut leading = found.clone();
+            keep_best(&mut leading, SEEDS_MAX);
+            found.retain(|(slot, _)| self.may_hit(*slot));
+            found.extend(leading);
+        }
+        keep_best(&mut found, WORD_CANDIDATES_MAX.max(self.options.limit) + SEEDS_MAX);
+        found.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+    }
+
+    fn candidates_by_vector(&mut self) {
+        let count = self.state.index().params().ef_search.max(self.options.limit);
+        let mut found = self.nearest(count, |ranking, slot| ranking.may_hit(slot));
+        if !self.options.filter.is_empty() {
+            found.extend(self.nearest(SEEDS_MAX, |ranking, slot| ranking.is_visible(slot)));
+        }
+        found.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+    }
+
+    /// The `count` memories whose vectors are nearest to the cue's, of those that pass: from the index and from what is
+    /// not in it yet, or from all, when asked to be exact or where so few pass that the index does not find `count`.
+    fn nearest(&mut self, count: usize, passes: impl Fn(&Self, Slot) -> bool) -> Vec<(Slot, f32)> {
+        let Some((vectors, unit)) = self.vectors else { return Vec::new() };
+        let (state, index) = (self.state, self.state.index());
+        let mut found = Vec::new();
+        let mut index_scratch = std::mem::take(&mut self.scratch.index);
+        let is_complete = !self.options.exact && {
+            let (wanted, ef) = (count.min(index.len()), index.params().ef_search);
+            let filter = |slot| passes(self, slot);
+            index.search(vectors, unit, wanted, ef, filter, &mut index_scratch, &mut found) >= wanted
+        };
+        self.scratch.index = index_scratch;
+        if !is_complete {
+            found.clear();
+        }
+        let mut compare = |slot: Slot| {
+            if vectors.get(slot).is_some() && passes(self, slot) {
+                found.push((slot, vectors.similarity(slot, unit)));
+            }
+        };
+        if is_complete {
+            state.unindexed().iter().copied().for_each(&mut compare);
+        } else {
+            (0..state.slots_end() as Slot).for_each(&mut compare);
+        }
+        keep_best(&mut found, count);
+        found
+    }
+
+    /// Makes the neighbours of the best candidates candidates, too: an answer often follows its question.
+    fn widen(&mut self) {
+        if self.state.graph().adjacent_pairs() == 0 {
+            return;
+        }
+        keep_best(&mut self.candidates, usize::MAX);
+        let best: Vec<Slot> = self.candidates.iter().take(WIDENED_MAX).map(|(slot, _)| *slot).collect();
+        for slot in best {
+            let graph = self.state.graph();
+            let (before, after) = (graph.previous(slot), graph.next(slot));
+            let around = [
+                before.and_then(|at| graph.previous(at)),
+                before,
+                after,
+                after.and_then(|at| graph.next(at)),
+            ];
+            around.into_iter().flatten().for_each(|at| self.add_candidate(at));
+        }
+    }
+
+    /// Where activation starts: the memories that the cue names, and the best candidates, each by the square of its
+    /// base score, so that one clear match outweighs several weak ones. Their masses sum to 1.
+    fn seeds(&mut self) -> Vec<(Slot, f64)> {
+        keep_best(&mut self.candidates, usize::MAX);
+        let named = &self.cue.slots;
+        let best = self.candidates.iter().filter(|(slot, base)| *base > 0.0 && !named.contains(slot));
+        let mut seeds: Vec<(Slot, f64)> =
+            best.take(SEEDS_MAX).map(|(slot, base)| (*slot, f64::from(*base).powi(2))).collect();
+        let strongest = seeds.first().map_or(1.0, |(_, mass)| *mass);
+        let mut named: Vec<Slot> = named.iter().copied().filter(|&slot| self.is_visible(slot)).collect();
+        named.sort_unstable();
+        named.dedup();
+        seeds.extend(named.into_iter().map(|slot| (slot, strongest)));
+        let sum: f64 = seeds.iter().map(|(_, mass)| mass).sum();
+        seeds.iter_mut().for_each(|(_, mass)| *mass /= sum);
+        seeds
+    }
+
+    fn spread(&mut self, seeds: &[(Slot, f64)]) {
+        let (state, options) = (self.state, self.options);
+        let visible = |slot| state.is_visible(slot, options.now, options.as_of);
+        let budget = options.budget.unwrap_or(VISITS_DEFAULT);
+        let spread = &mut self.scratch.spread;
+        let walk = Walk { graph: state.graph(), memories: state.len(), visible: &visible };
+        spread.spread(&walk, seeds, budget, options.explain);
+        let mut reached: Vec<(Slot, f32)> =
+            spread.activated().iter().map(|&slot| (slot, spread.reached(slot) as f32)).collect();
+        keep_best(&mut reached, REACHED_MAX.max(options.limit));
+        reached.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+    }
+
+    fn answer(mut self, seeds: &[(Slot, f64)]) -> Answer {
+        let seed_max = seeds.iter().map(|(_, mass)| *mass).fold(0.0, f64::max);
+        let mut ranked: Vec<(Slot, f32)> = std::mem::take(&mut self.candidates);
+        ranked.retain(|(slot, _)| self.may_hit(*slot));
+        for (slot, score) in &mut ranked {
+            let retrievability = self.state.retrievability(*slot, self.options.now);
+            *score = self.score(*score, self.scratch.spread.reached(*slot), seed_max, retrievability);
+        }
+        keep_best(&mut ranked, usize::MAX);
+        let hits = self.hits(&ranked);
+        let abstain = hits.iter().all(|hit| hit.relevance < ABSTAIN_BELOW);
+        let hits =
+            hits.into_iter().filter(|hit| self.options.relevance_min.is_none_or(|min| hit.relevance >= min));
+        Answer {
+            hits: hits.collect(),
+            abstain,
+            activated: self.scratch.pool.touched().len(),
+            truncated: self.scratch.spread.truncated,
+        }
+    }
+
+    /// The first hits, up to the limit. The same content twice takes one place; the other is named with the hit.
+    fn hits(&self, ranked: &[(Slot, f32)]) -> Vec<Hit> {
+        let best = ranked.first().map_or(0.0, |(_, score)| *score);
+        let mut hits: Vec<Hit> = Vec::new();
+        let mut by_content: FxHashMap<&str, usize> = FxHashMap::default();
+        for &(slot, score) in ranked {
+            let content = self.state.record(slot).memory().content.as_deref();
+            if let Some(first) = content.and_then(|content| by_content.get(content)) {
+                hits[*first].duplicates.push(slot);
+                continue;
+            }
+            if hits.len() == self.options.limit {
+                break;
+            }
+            if let Some(content) = content {
+                by_content.insert(content, hits.len());
+            }
+            hits.push(self.hit(slot, score, best, hits.len()));
+        }
+        hits
+    }
+
+    fn hit(&self, slot: Slot, score: f32, score_best: f32, rank: usize) -> Hit {
+        let spread = &self.scratch.spread;
+        let parts = Parts {
+            dense: self.similarity(slot).unwrap_or(0.0),
+            lexical: self.scratch.words.get(slot) as f32,
+            activation: spread.reached(slot) as f32,
+            time: 0.0,
+        };
+        let paths = if self.options.explain { self.paths(slot) } else { Vec::new() };
+        let retrievability = self.state.retrievability(slot, self.options.now) as f32;
+        let by_vector = self.vectors.is_some();
+        let relevance = relevance(Evidence { score, behind: score_best - score, rank, by_vector });
+        Hit { slot, score, relevance, retrievability, duplicates: Vec::new(), parts, paths }
+    }
+
+    fn paths(&self, slot: Slot) -> Vec<Path> {
+        let visible = |slot| self.is_visible(slot);
+        let walk = Walk { graph: self.state.graph(), memories: self.state.len(), visible: &visible };
+        let ways = self.scratch.spread.ways(&walk, slot);
+        let step = |from: Option<Slot>, to: Slot, via: Option<Via>, weight: f64| Step {
+            via: via.map(|via| self.name(from.unwrap_or(to), &via)),
+            weight: weight as f32,
+            memory: to,
+        };
+        let path = |way: Way| {
+            let mut before = None;
+            let steps =
+                way.steps.into_iter().map(|(to, via, weight)| step(before.replace(to), to, via, weight));
+            Path { share: way.share as f32, steps: steps.collect() }
+        };
+        ways.into_iter().map(path).collect()
+    }
+
+    /// What users call the association that `via` took from a memory.
+    fn name(&self, from: Slot, via: &Via) -> String {
+        let graph = self.state.graph();
+        match via {
+            Via::Order(places) if *places > 0 => "next".into(),
+            Via::Order(_) => "previous".into(),
+            Via::Context(_) => "context".into(),
+            Via::Entity(id) => format!("entity:{}", graph.entity(*id).name),
+            Via::Link(at) => graph.out(from)[*at as usize].kind.to_string(),
+            Via::LinkBack(at) => format!("{}^-1", graph.incoming(from)[*at as usize].kind),
+        }
+    }
+}
+
+/// Keeps the `most` highest, best first; of equals the lower slot.
+fn keep_best(scored: &mut Vec<(Slot, f32)>, most: usize) {
+    let better = |a: &(Slot, f32), b: &(Slot, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if scored.len() > most {
+        scored.select_nth_unstable_by(most, better);
+        scored.truncate(most);
+    }
+    scored.sort_unstable_by(better);
+}

@@ -1,0 +1,579 @@
+//! The state of a space: its memories and everything derived from them. Changes only by `apply`, which live writes and
+//! recovery share; the same changes give the same state. What `apply` is given has been checked against the state
+//! (`admit`), so it cannot fail. Vectors enter the index later (`unindexed`); until then they are compared one by one.
+
+use crate::Slot;
+use crate::associate::Analysis;
+use crate::decay::{DecayFrom, DecayLaw, STABILITY_DAYS_FIRST, retrievability};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Place};
+use crate::hnsw::{Hnsw, HnswParams};
+use crate::id::{MemoryId, Timestamp};
+use crate::lexicon::{Language, Lexicon};
+use crate::memory::{Link, Memory};
+use crate::vector::Vectors;
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Idempotency keys that a space remembers; the oldest make room.
+pub const KEYS_MAX: usize = 10_000;
+
+/// Where a space's vectors come from. The first memory decides, unless the settings did before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Embedder {
+    /// Callers give them, of this dimension; a text without one is found by its words and associations.
+    Caller {
+        /// Numbers a vector.
+        dimensions: usize,
+    },
+    /// There are none: memories are found by their words and associations.
+    None,
+}
+
+/// What is settled for a whole space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpaceSettings {
+    /// Undecided until the first memory.
+    pub embedder: Option<Embedder>,
+    /// By which law it forgets.
+    pub decay: DecayLaw,
+    /// From which time on.
+    pub decay_from: DecayFrom,
+    /// How words are stemmed. Fixed once there are memories.
+    pub language: Language,
+    /// Memories that it may hold.
+    pub memories_max: Option<u64>,
+}
+
+/// One step of a space's state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A new memory, or another one in the place of that with its id.
+    Stored(Box<Memory>),
+    /// A memory is gone.
+    Deleted(MemoryId),
+    /// A memory's link is new, or has another weight.
+    Linked {
+        /// The memory that the link belongs to.
+        from: MemoryId,
+        /// The link.
+        link: Link,
+    },
+    /// A memory's link is gone.
+    Unlinked {
+        /// The memory that the link belonged to.
+        from: MemoryId,
+        /// Where it led.
+        to: MemoryId,
+        /// Its kind.
+        kind: String,
+    },
+    /// Other settings.
+    Settings(SpaceSettings),
+    /// A request that carried an idempotency key was carried out.
+    Keyed(Keyed),
+}
+
+/// What is remembered of a request with an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// The caller's key.
+    pub key: String,
+    /// Hash of the request, so that the key is not taken for another one.
+    pub fingerprint: u64,
+    /// Ids that were stored.
+    pub ids: Vec<MemoryId>,
+}
+
+/// A memory in its slot. Its vector lies in `Vectors`.
+#[derive(Debug, Clone)]
+pub struct Record {
+    memory: Memory,
+    /// Version of the store that brought the id; it stays when the memory is replaced.
+    pub arrival: u64,
+    /// Version of the change that brought these values.
+    pub version: u64,
+}
+
+impl Record {
+    /// The memory without its embedding.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+/// Everything that is known of a space.
+#[derive(Debug, Clone)]
+pub struct SpaceState {
+    settings: SpaceSettings,
+    slots: FxHashMap<MemoryId, Slot>,
+    records: Vec<Option<Record>>,
+    free: Vec<Slot>,
+    /// By arrival: the order of lists and exports.
+    arrivals: BTreeMap<u64, Slot>,
+    vectors: Option<Vectors>,
+    /// By slot: 1 / length of the sum of the unit vectors of a memory and its neighbours in context.
+    window_scales: Vec<f32>,
+    index: Hnsw,
+    unindexed: BTreeSet<Slot>,
+    lexicon: Lexicon,
+    graph: Graph,
+    keys: FxHashMap<String, (u64, Keyed)>,
+    keys_in_order: VecDeque<String>,
+    /// Bytes that users gave: text, vectors at 4 bytes a number, metadata.
+    data_bytes: u64,
+    /// Memories that expire, so that spaces without any need not ask.
+    expiring: usize,
+}
+
+impl SpaceState {
+    /// An empty space.
+    pub fn new(params: HnswParams) -> Self {
+        Self {
+            settings: SpaceSettings::default(),
+            slots: FxHashMap::default(),
+            records: Vec::new(),
+            free: Vec::new(),
+            arrivals: BTreeMap::new(),
+            vectors: None,
+            window_scales: Vec::new(),
+            index: Hnsw::new(params),
+            unindexed: BTreeSet::new(),
+            lexicon: Lexicon::default(),
+            graph: Graph::default(),
+            keys: FxHashMap::default(),
+            keys_in_order: VecDeque::new(),
+            data_bytes: 0,
+            expiring: 0,
+        }
+    }
+
+    /// Applies a change. `version` is the position of the change, larger than any before. Recovery may repeat changes
+    /// that are in the state already: what is older than a memory's values does not change them. `analysis` is that of
+    /// the memory stored, and is not asked for otherwise.
+    pub fn apply(&mut self, version: u64, change: Change, analysis: Option<&Analysis>) {
+        match change {
+            Change::Stored(memory) => {
+                self.store(version, *memory, analysis.expect("a stored memory was analysed"))
+            }
+            Change::Deleted(id) => {
+                if self.slot_before(&id, version).is_some() {
+                    self.delete(&id);
+                }
+            }
+            Change::Linked { from, link } => self.link(version, &from, link),
+            Change::Unlinked { from, to, kind } => self.unlink(version, &from, &to, &kind),
+            Change::Settings(settings) => self.settle(settings),
+            Change::Keyed(keyed) => self.remember_key(version, keyed),
+        }
+    }
+
+    fn settle(&mut self, settings: SpaceSettings) {
+        if let (Some(Embedder::Caller { dimensions }), None) = (settings.embedder, &self.vectors) {
+            self.vectors = Some(Vectors::new(dimensions));
+        }
+        if settings.language == self.settings.language || self.is_empty() {
+            self.settings = settings;
+            return;
+        }
+        // Only in recovery, from a checkpoint that was written while the space was emptied and settled anew.
+        let all: Vec<Slot> = self.arrivals.values().copied().collect();
+        let places = all.into_iter().map(|slot| {
+            let Record { arrival, version, .. } = *self.record(slot);
+            (slot, arrival, version, self.memory(slot))
+        });
+        let places: Vec<_> = places.collect();
+        places.iter().for_each(|(_, _, _, memory)| self.delete(&memory.id));
+        self.settings = settings;
+        for (slot, arrival, version, memory) in places {
+            let analysis = Analysis::of(&memory, settings.language);
+            self.place(slot, arrival, version, memory, &analysis);
+        }
+        self.finish_placing();
+    }
+
+    fn remember_key(&mut self, version: u64, keyed: Keyed) {
+        if self.keys.contains_key(&keyed.key) {
+            return;
+        }
+        self.keys_in_order.push_back(keyed.key.clone());
+        self.keys.insert(keyed.key.clone(), (version, keyed));
+        if self.keys_in_order.len() > KEYS_MAX {
+            let oldest = self.keys_in_order.pop_front().expect("there are more than KEYS_MAX");
+            self.keys.remove(&oldest);
+        }
+    }
+
+    fn store(&mut self, version: u64, memory: Memory, analysis: &Analysis) {
+        let known = self.slots.get(&memory.id).copied();
+        let arrival = match known.map(|slot| self.record(slot)) {
+            Some(record) if record.version >= version => return,
+            Some(record) => record.arrival,
+            None => version,
+        };
+        if let Some(slot) = known {
+            self.clear(slot);
+        }
+        let slot = known.or_else(|| self.free.pop()).unwrap_or(self.records.len() as Slot);
+        self.place(slot, arrival, version, memory, analysis);
+    }
+
+    /// Puts a memory from a checkpoint into its slot; live changes come through `apply`. A checkpoint is written while
+    /// changes go on, so it may hold a memory twice, or two that had the slot in turn: the later counts. Ends with
+    /// `finish_placing`.
+    pub fn place_saved(
+        &mut self,
+        slot: Slot,
+        arrival: u64,
+        version: u64,
+        memory: Memory,
+        analysis: &Analysis,
+    ) {
+        let occupant = self.get(slot).map(|record| record.memory.id.clone());
+        for id in [Some(memory.id.clone()), occupant].into_iter().flatten() {
+            self.delete(&id);
+        }
+        self.place(slot, arrival, version, memory, analysis);
+    }
+
+    /// Makes the slots that nothing was placed into free for use.
+    pub fn finish_placing(&mut self) {
+        let records = &self.records;
+        self.free =
+            (0..records.len() as Slot).rev().filter(|&slot| records[slot as usize].is_none()).collect();
+    }
+
+    fn place(&mut self, slot: Slot, arrival: u64, version: u64, mut memory: Memory, analysis: &Analysis) {
+        if self.records.len() <= slot as usize {
+            self.records.resize_with(slot as usize + 1, || None);
+            self.window_scales.resize(slot as usize + 1, 0.0);
+            self.graph.reserve(slot);
+        }
+        self.data_bytes += data_bytes(&memory);
+        self.expiring += usize::from(memory.expires_at.is_some());
+        if let Some(embedding) = memory.embedding.take() {
+            let vectors = self.vectors.as_mut().expect("the settings say that this space has vectors");
+            vectors.set(slot, &embedding);
+            self.unindexed.insert(slot);
+        }
+        self.lexicon.insert(slot, &analysis.terms);
+        self.graph.mention(slot, &analysis.entities);
+        self.slots.insert(memory.id.clone(), slot);
+        self.arrivals.insert(arrival, slot);
+        for link in &memory.links {
+            self.graph.link(slot, &link.to, self.slots.get(&link.to).copied(), &link.kind, link.weight);
+        }
+        self.graph.arrive(&memory.id, slot);
+        let place = Place { occurred_at: memory.occurred_at, arrival, slot };
+        let context = memory.context.clone();
+        self.records[slot as usize] = Some(Record { memory, arrival, version });
+        if let Some(name) = context {
+            self.graph.join_context(&name, place, self.lexicon.length(slot));
+        }
+        self.rescale_around(slot);
+    }
+
+    /// Takes all that is derived from the memory in `slot` out; the id keeps the slot.
+    fn clear(&mut self, slot: Slot) {
+        let record = self.records[slot as usize].take().expect("the slot is taken");
+        let memory = &record.memory;
+        self.data_bytes -=
+            data_bytes(memory) + self.embedding(slot).map_or(0, |embedding| 4 * embedding.len() as u64);
+        self.expiring -= usize::from(memory.expires_at.is_some());
+        let analysis = Analysis::of(memory, self.settings.language);
+        let words = self.lexicon.length(slot);
+        self.lexicon.remove(slot, &analysis.terms);
+        self.graph.unmention(slot);
+        for link in &memory.links {
+            let target = if link.to == memory.id { Some(slot) } else { self.slots.get(&link.to).copied() };
+            self.graph.unlink(slot, &link.to, target, &link.kind);
+        }
+        self.graph.depart(&memory.id, slot);
+        self.arrivals.remove(&record.arrival);
+        if let Some(vectors) = &mut self.vectors {
+            if !self.unindexed.remove(&slot) && self.index.contains(slot) {
+                self.index.remove(vectors, slot);
+            }
+            vectors.clear(slot);
+        }
+        let around = [self.graph.previous(slot), self.graph.next(slot)];
+        self.graph
+            .leave_context(Place { occurred_at: memory.occurred_at, arrival: record.arrival, slot }, words);
+        around.into_iter().flatten().for_each(|neighbour| self.rescale(neighbour));
+    }
+
+    fn delete(&mut self, id: &MemoryId) {
+        if let Some(slot) = self.slots.get(id).copied() {
+            self.clear(slot);
+            self.slots.remove(id);
+            self.free.push(slot);
+        }
+    }
+
+    /// The slot of a memory, unless its values are newer than `version`.
+    fn slot_before(&self, id: &MemoryId, version: u64) -> Option<Slot> {
+        self.slot(id).filter(|&slot| self.record(slot).version < version)
+    }
+
+    fn link(&mut self, version: u64, from: &MemoryId, link: Link) {
+        let Some(slot) = self.slot_before(from, version) else { return };
+        let target = self.slots.get(&link.to).copied();
+        self.graph.link(slot, &link.to, target, &link.kind, link.weight);
+        let links = &mut self.record_mut(slot).memory.links;
+        match links.binary_search_by(|own| (&own.to, &own.kind).cmp(&(&link.to, &link.kind))) {
+            Ok(at) => links[at] = link,
+            Err(at) => links.insert(at, link),
+        }
+    }
+
+    fn unlink(&mut self, version: u64, from: &MemoryId, to: &MemoryId, kind: &str) {
+        let Some(slot) = self.slot_before(from, version) else { return };
+        self.graph.unlink(slot, to, self.slots.get(to).copied(), kind);
+        self.record_mut(slot).memory.links.retain(|link| (&link.to, link.kind.as_str()) != (to, kind));
+    }
+
+    fn rescale_around(&mut self, slot: Slot) {
+        let around = [Some(slot), self.graph.previous(slot), self.graph.next(slot)];
+        around.into_iter().flatten().for_each(|at| self.rescale(at));
+    }
+
+    fn rescale(&mut self, slot: Slot) {
+        let Some(vectors) = &self.vectors else { return };
+        let window = [self.graph.previous(slot), Some(slot), self.graph.next(slot)];
+        let members: Vec<Slot> =
+            window.into_iter().flatten().filter(|&at| vectors.get(at).is_some()).collect();
+        let mut square = members.len() as f32;
+        for (at, &a) in members.iter().enumerate() {
+            square += members[at + 1..].iter().map(|&b| 2.0 * vectors.similarity_between(a, b)).sum::<f32>();
+        }
+        // Vectors that cancel each other out leave no direction; such a window then says nothing.
+        self.window_scales[slot as usize] = if square > 1e-6 { square.sqrt().recip() } else { 0.0 };
+    }
+
+    /// Puts a vector into the index that `Hnsw::prepare` has made a plan for, unless the memory has changed since.
+    pub fn commit_index(&mut self, slot: Slot, version: u64, plan: crate::hnsw::InsertPlan) {
+        let current = self.get(slot).is_some_and(|record| record.version == version);
+        if current && self.unindexed.remove(&slot) {
+            let vectors = self.vectors.as_ref().expect("what is unindexed has a vector");
+            self.index.commit(vectors, plan);
+        }
+    }
+
+    /// Takes over an index from a checkpoint: `versions` gives its nodes with the versions that were indexed. A node
+    /// whose memory is not here in that version is removed; a memory that is not a node stays `unindexed`. An index of
+    /// other parameters is not taken, so that a changed setting builds a new one.
+    pub fn adopt_index(&mut self, mut index: Hnsw, versions: &[(Slot, u64)]) {
+        let Some(vectors) = &mut self.vectors else { return };
+        if index.params() != self.index.params() || versions.len() != index.len() {
+            return;
+        }
+        // Removing a node compares its neighbours, which may stand anywhere.
+        if let Some(last) = versions.iter().map(|(slot, _)| *slot).max() {
+            vectors.reserve(last);
+        }
+        for &(slot, version) in versions {
+            if !index.contains(slot) {
+                return;
+            }
+            let record = self.records.get(slot as usize).and_then(Option::as_ref);
+            let current =
+                record.is_some_and(|record| record.version == version) && vectors.get(slot).is_some();
+            if !current {
+                index.remove(vectors, slot);
+            }
+        }
+        self.unindexed.retain(|&slot| !index.contains(slot));
+        self.index = index;
+    }
+
+    /// What would be wrong with these settings.
+    pub fn admit_settings(&self, settings: &SpaceSettings) -> Result<()> {
+        let fixed = |what: &str| {
+            Err(Error::Conflict(format!(
+                "{what} of a space with {} memories cannot change; create another space and import into it",
+                self.len()
+            )))
+        };
+        if settings.language != self.settings.language && !self.is_empty() {
+            return fixed("the language");
+        }
+        if self.settings.embedder.is_some() && settings.embedder != self.settings.embedder {
+            return fixed("the embedder");
+        }
+        Ok(())
+    }
+
+    /// What is settled.
+    pub fn settings(&self) -> &SpaceSettings {
+        &self.settings
+    }
+
+    /// Memories held.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// One more than the largest slot in use.
+    pub fn slots_end(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The slot of a memory.
+    pub fn slot(&self, id: &MemoryId) -> Option<Slot> {
+        self.slots.get(id).copied()
+    }
+
+    /// What a slot holds.
+    pub fn get(&self, slot: Slot) -> Option<&Record> {
+        self.records.get(slot as usize)?.as_ref()
+    }
+
+    /// What a slot holds that is known to hold something.
+    pub fn record(&self, slot: Slot) -> &Record {
+        self.get(slot).expect("the slot was taken from this state")
+    }
+
+    fn record_mut(&mut self, slot: Slot) -> &mut Record {
+        self.records[slot as usize].as_mut().expect("the slot was taken from this state")
+    }
+
+    /// The vector of a memory, verbatim.
+    pub fn embedding(&self, slot: Slot) -> Option<&[f32]> {
+        self.vectors.as_ref()?.get(slot)
+    }
+
+    /// A copy of a memory, with its embedding where it has one.
+    pub fn memory(&self, slot: Slot) -> Memory {
+        Memory { embedding: self.embedding(slot).map(<[f32]>::to_vec), ..self.record(slot).memory.clone() }
+    }
+
+    /// Slots in order of arrival, from the first that arrived after `after` on.
+    pub fn in_order(&self, after: Option<u64>) -> impl Iterator<Item = (u64, Slot)> {
+        let from = after.map_or(0, |arrival| arrival.saturating_add(1));
+        self.arrivals.range(from..).map(|(arrival, slot)| (*arrival, *slot))
+    }
+
+    /// All vectors, where the space has any.
+    pub fn vectors(&self) -> Option<&Vectors> {
+        self.vectors.as_ref()
+    }
+
+    /// The index over the vectors that are not `unindexed`.
+    pub fn index(&self) -> &Hnsw {
+        &self.index
+    }
+
+    /// Memories whose vectors are not in the index yet.
+    pub fn unindexed(&self) -> &BTreeSet<Slot> {
+        &self.unindexed
+    }
+
+    /// The words.
+    pub fn lexicon(&self) -> &Lexicon {
+        &self.lexicon
+    }
+
+    /// The associations.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// 1 / length of the sum of the unit vectors of a memory and its neighbours; 0 where there is none.
+    pub fn window_scale(&self, slot: Slot) -> f32 {
+        self.window_scales.get(slot as usize).copied().unwrap_or(0.0)
+    }
+
+    /// What is remembered of an idempotency key, with the position at which it was used.
+    pub fn key(&self, key: &str) -> Option<&(u64, Keyed)> {
+        self.keys.get(key)
+    }
+
+    /// The idempotency keys, oldest first.
+    pub fn keys(&self) -> impl Iterator<Item = &(u64, Keyed)> {
+        self.keys_in_order.iter().filter_map(|key| self.keys.get(key))
+    }
+
+    /// Bytes that users gave: text, vectors at 4 bytes a number, metadata.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+
+    /// Whether a memory can be recalled at `now`, and was there at `as_of`.
+    pub fn is_visible(&self, slot: Slot, now: Timestamp, as_of: Option<Timestamp>) -> bool {
+        if self.expiring == 0 && as_of.is_none() {
+            return true;
+        }
+        let memory = &self.record(slot).memory;
+        let alive = memory.expires_at.is_none_or(|at| at > now);
+        alive && as_of.is_none_or(|then| memory.stored_at <= then && !self.was_superseded(slot, then))
+    }
+
+    fn was_superseded(&self, slot: Slot, then: Timestamp) -> bool {
+        let newer = self.graph.incoming(slot).iter().filter(|edge| &*edge.kind == "supersedes");
+        newer.into_iter().any(|edge| self.record(edge.other).memory.stored_at <= then)
+    }
+
+    /// Probability, 0..=1, that a memory is still remembered at `now`.
+    pub fn retrievability(&self, slot: Slot, now: Timestamp) -> f64 {
+        let memory = &self.record(slot).memory;
+        let since = match self.settings.decay_from {
+            DecayFrom::StoredAt => memory.stored_at,
+            DecayFrom::OccurredAt => memory.occurred_at,
+        };
+        retrievability(self.settings.decay, now.days_since(since), STABILITY_DAYS_FIRST)
+    }
+
+    /// Everything in the state, derived things included, as sorted lines that do not depend on slots or on the order
+    /// of changes: two states with the same lines hold the same. The index is checked and counted; its links depend on
+    /// the order of insertion.
+    pub fn dump(&self) -> Vec<String> {
+        let name = |slot: Slot| self.record(slot).memory.id.to_string();
+        let mut lines = self.graph.dump(name);
+        for (id, slot) in &self.slots {
+            let record = self.record(*slot);
+            lines.push(format!(
+                "{id}: {:?} {:?} {}",
+                record.memory,
+                self.embedding(*slot),
+                self.window_scale(*slot)
+            ));
+        }
+        for (term, postings) in self.lexicon.dump() {
+            let mut holders: Vec<_> =
+                postings.iter().map(|p| format!("{}*{}", name(p.slot), p.count)).collect();
+            holders.sort();
+            lines.push(format!("term {term}: {}", holders.join(" ")));
+        }
+        let order: Vec<_> = self.in_order(None).map(|(_, slot)| name(slot)).collect();
+        lines.push(format!("order: {}", order.join(" ")));
+        lines.push(format!("{} bytes, {} words on average", self.data_bytes, self.lexicon.length_mean()));
+        let with_vector = self.slots.values().filter(|slot| self.embedding(**slot).is_some()).count();
+        let indexed = self.slots.values().filter(|slot| self.index.contains(**slot)).count();
+        assert_eq!(indexed, self.index.len(), "the index holds no slot that is free");
+        assert_eq!(
+            indexed + self.unindexed.len(),
+            with_vector,
+            "every vector is in the index or waits for it"
+        );
+        lines.push(format!("{with_vector} vectors, {:?}", self.settings));
+        lines.sort();
+        lines
+    }
+}
+
+/// What a memory counts for: its text, its vector at 4 bytes a number, its metadata as JSON.
+fn data_bytes(memory: &Memory) -> u64 {
+    let text = memory.content.as_ref().map_or(0, String::len);
+    let vector = memory.embedding.as_ref().map_or(0, |embedding| 4 * embedding.len());
+    let metadata = if memory.metadata.is_empty() {
+        0
+    } else {
+        serde_json::to_vec(&memory.metadata).expect("a JSON value always serialises").len()
+    };
+    (text + vector + metadata) as u64
+}
