@@ -1,0 +1,347 @@
+//! Changes and checkpoints as bytes, and back. The first byte is the version of the encoding; the rest is postcard.
+//! Reading checks everything that the model relies on, so that a damaged or hostile file is an error, not a panic.
+
+use engram_core::decay::{DecayFrom, DecayLaw};
+use engram_core::id::{MemoryId, Timestamp};
+use engram_core::lexicon::Language;
+use engram_core::memory::{Link, Memory, MemoryKind, check_link};
+use engram_core::state::{Change, Embedder, Keyed, SpaceSettings};
+use engram_core::vector::check_embedding;
+use serde::{Deserialize, Serialize};
+
+/// Version of the encoding that this program writes.
+const VERSION: u8 = 1;
+
+/// One change of the log.
+#[derive(Serialize, Deserialize)]
+enum Wire<'a> {
+    #[serde(borrow)]
+    Stored(WireMemory<'a>),
+    Deleted(&'a str),
+    Linked(&'a str, WireLink<'a>),
+    Unlinked(&'a str, &'a str, &'a str),
+    Settings(WireSettings<'a>),
+    Keyed(WireKeyed<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireMemory<'a> {
+    id: &'a str,
+    content: Option<&'a str>,
+    /// Little-endian f32.
+    #[serde(borrow)]
+    embedding: Option<&'a serde_bytes::Bytes>,
+    occurred_at: i64,
+    stored_at: i64,
+    context: Option<&'a str>,
+    #[serde(borrow)]
+    entities: Vec<&'a str>,
+    #[serde(borrow)]
+    links: Vec<WireLink<'a>>,
+    confidence: f32,
+    /// JSON.
+    metadata: &'a str,
+    is_concept: bool,
+    expires_at: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireLink<'a> {
+    to: &'a str,
+    kind: &'a str,
+    weight: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireEmbedder {
+    Caller(u32),
+    None,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireSettings<'a> {
+    embedder: Option<WireEmbedder>,
+    forgets: bool,
+    decays_from_occurred_at: bool,
+    language: &'a str,
+    memories_max: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireKeyed<'a> {
+    key: &'a str,
+    fingerprint: u64,
+    #[serde(borrow)]
+    ids: Vec<&'a str>,
+}
+
+/// One frame of a checkpoint.
+#[derive(Serialize, Deserialize)]
+enum WirePart<'a> {
+    #[serde(borrow)]
+    Settings(WireSettings<'a>),
+    Memory(u32, u64, u64, WireMemory<'a>),
+    Keyed(u64, WireKeyed<'a>),
+    IndexVersions(Vec<(u32, u64)>),
+    IndexBytes(#[serde(borrow)] &'a serde_bytes::Bytes),
+}
+
+/// One frame of a checkpoint.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// The settings as they were when the memories that follow were read.
+    Settings(SpaceSettings),
+    /// A memory with its slot, arrival and version.
+    Memory { slot: u32, arrival: u64, version: u64, memory: Box<Memory> },
+    /// An idempotency key with the version of its change.
+    Keyed { version: u64, keyed: Keyed },
+    /// Nodes of the index with the versions of their memories.
+    IndexVersions(Vec<(u32, u64)>),
+    /// The next piece of the index.
+    IndexBytes(Vec<u8>),
+}
+
+/// The bytes of one request's changes.
+pub(crate) fn encode_changes<'a>(changes: impl Iterator<Item = &'a Change>) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    for change in changes {
+        bytes = match change {
+            Change::Stored(memory) => with_memory(memory, |wire| extend(bytes, &Wire::Stored(wire))),
+            Change::Deleted(id) => extend(bytes, &Wire::Deleted(id.as_str())),
+            Change::Linked { from, link } => extend(bytes, &Wire::Linked(from.as_str(), wire_link(link))),
+            Change::Unlinked { from, to, kind } => {
+                extend(bytes, &Wire::Unlinked(from.as_str(), to.as_str(), kind))
+            }
+            Change::Settings(settings) => extend(bytes, &Wire::Settings(wire_settings(settings))),
+            Change::Keyed(keyed) => extend(bytes, &Wire::Keyed(wire_keyed(keyed))),
+        };
+    }
+    bytes
+}
+
+/// The changes of one request.
+pub(crate) fn decode_changes(bytes: &[u8]) -> Result<Vec<Change>, String> {
+    let mut rest = versioned(bytes)?;
+    let mut changes = Vec::new();
+    while !rest.is_empty() {
+        let (wire, after) = postcard::take_from_bytes::<Wire<'_>>(rest).map_err(|error| error.to_string())?;
+        rest = after;
+        changes.push(match wire {
+            Wire::Stored(memory) => Change::Stored(Box::new(read_memory(memory)?)),
+            Wire::Deleted(id) => Change::Deleted(read_id(id)?),
+            Wire::Linked(from, link) => Change::Linked { from: read_id(from)?, link: read_link(&link)? },
+            Wire::Unlinked(from, to, kind) => {
+                Change::Unlinked { from: read_id(from)?, to: read_id(to)?, kind: kind.to_string() }
+            }
+            Wire::Settings(settings) => Change::Settings(read_settings(&settings)?),
+            Wire::Keyed(keyed) => Change::Keyed(read_keyed(&keyed)?),
+        });
+    }
+    Ok(changes)
+}
+
+/// The bytes of one frame of a checkpoint.
+pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
+    let bytes = vec![VERSION];
+    match part {
+        Part::Settings(settings) => extend(bytes, &WirePart::Settings(wire_settings(settings))),
+        Part::Memory { slot, arrival, version, memory } => {
+            with_memory(memory, |wire| extend(bytes, &WirePart::Memory(*slot, *arrival, *version, wire)))
+        }
+        Part::Keyed { version, keyed } => extend(bytes, &WirePart::Keyed(*version, wire_keyed(keyed))),
+        Part::IndexVersions(versions) => extend(bytes, &WirePart::IndexVersions(versions.clone())),
+        Part::IndexBytes(piece) => extend(bytes, &WirePart::IndexBytes(serde_bytes::Bytes::new(piece))),
+    }
+}
+
+/// One frame of a checkpoint.
+pub(crate) fn decode_part(bytes: &[u8]) -> Result<Part, String> {
+    let wire = postcard::from_bytes::<WirePart<'_>>(versioned(bytes)?).map_err(|error| error.to_string())?;
+    Ok(match wire {
+        WirePart::Settings(settings) => Part::Settings(read_settings(&settings)?),
+        WirePart::Memory(slot, arrival, version, memory) => {
+            Part::Memory { slot, arrival, version, memory: Box::new(read_memory(memory)?) }
+        }
+        WirePart::Keyed(version, keyed) => Part::Keyed { version, keyed: read_keyed(&keyed)? },
+        WirePart::IndexVersions(versions) => Part::IndexVersions(versions),
+        WirePart::IndexBytes(piece) => Part::IndexBytes(piece.to_vec()),
+    })
+}
+
+fn extend(bytes: Vec<u8>, wire: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(wire, bytes).expect("writing into memory cannot fail, and every length is known")
+}
+
+fn versioned(bytes: &[u8]) -> Result<&[u8], String> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => Ok(rest),
+        Some((version, _)) => Err(format!("encoding version {version}, this program reads {VERSION}")),
+        None => Err("empty payload".to_string()),
+    }
+}
+
+fn with_memory<T>(memory: &Memory, use_it: impl FnOnce(WireMemory<'_>) -> T) -> T {
+    let embedding: Option<Vec<u8>> =
+        memory.embedding.as_ref().map(|numbers| numbers.iter().flat_map(|x| x.to_le_bytes()).collect());
+    let metadata = serde_json::to_string(&memory.metadata).expect("a JSON value always serialises");
+    use_it(WireMemory {
+        id: memory.id.as_str(),
+        content: memory.content.as_deref(),
+        embedding: embedding.as_deref().map(serde_bytes::Bytes::new),
+        occurred_at: memory.occurred_at.0,
+        stored_at: memory.stored_at.0,
+        context: memory.context.as_deref(),
+        entities: memory.entities.iter().map(String::as_str).collect(),
+        links: memory.links.iter().map(wire_link).collect(),
+        confidence: memory.confidence,
+        metadata: &metadata,
+        is_concept: memory.kind == MemoryKind::Concept,
+        expires_at: memory.expires_at.map(|at| at.0),
+    })
+}
+
+fn read_memory(wire: WireMemory<'_>) -> Result<Memory, String> {
+    let embedding = match wire.embedding {
+        None => None,
+        Some(bytes) if bytes.len() % 4 != 0 => return Err(format!("a vector of {} bytes", bytes.len())),
+        Some(bytes) => {
+            let number = |four: &[u8]| f32::from_le_bytes(four.try_into().expect("chunks of four"));
+            let numbers: Vec<f32> = bytes.chunks_exact(4).map(number).collect();
+            check_embedding(&numbers).map_err(|error| error.to_string())?;
+            Some(numbers)
+        }
+    };
+    Ok(Memory {
+        id: read_id(wire.id)?,
+        content: wire.content.map(str::to_string),
+        embedding,
+        occurred_at: Timestamp(wire.occurred_at),
+        stored_at: Timestamp(wire.stored_at),
+        context: wire.context.map(str::to_string),
+        entities: wire.entities.iter().map(ToString::to_string).collect(),
+        links: wire.links.iter().map(read_link).collect::<Result<_, _>>()?,
+        confidence: wire.confidence,
+        metadata: serde_json::from_str(wire.metadata).map_err(|error| format!("metadata: {error}"))?,
+        kind: if wire.is_concept { MemoryKind::Concept } else { MemoryKind::Episode },
+        expires_at: wire.expires_at.map(Timestamp),
+    })
+}
+
+fn read_id(text: &str) -> Result<MemoryId, String> {
+    MemoryId::new(text).map_err(|error| error.to_string())
+}
+
+fn wire_link(link: &Link) -> WireLink<'_> {
+    WireLink { to: link.to.as_str(), kind: &link.kind, weight: link.weight }
+}
+
+fn read_link(wire: &WireLink<'_>) -> Result<Link, String> {
+    let link = Link { to: read_id(wire.to)?, kind: wire.kind.to_string(), weight: wire.weight };
+    check_link(&link).map_err(|error| error.to_string())?;
+    Ok(link)
+}
+
+fn wire_settings(settings: &SpaceSettings) -> WireSettings<'_> {
+    WireSettings {
+        embedder: settings.embedder.map(|embedder| match embedder {
+            Embedder::Caller { dimensions } => WireEmbedder::Caller(dimensions as u32),
+            Embedder::None => WireEmbedder::None,
+        }),
+        forgets: settings.decay != DecayLaw::None,
+        decays_from_occurred_at: settings.decay_from == DecayFrom::OccurredAt,
+        language: settings.language.name(),
+        memories_max: settings.memories_max,
+    }
+}
+
+fn read_settings(wire: &WireSettings<'_>) -> Result<SpaceSettings, String> {
+    let embedder = match wire.embedder {
+        Some(WireEmbedder::Caller(dimensions @ 1..=4096)) => {
+            Some(Embedder::Caller { dimensions: dimensions as usize })
+        }
+        Some(WireEmbedder::Caller(dimensions)) => return Err(format!("vectors of {dimensions} dimensions")),
+        Some(WireEmbedder::None) => Some(Embedder::None),
+        None => None,
+    };
+    Ok(SpaceSettings {
+        embedder,
+        decay: if wire.forgets { DecayLaw::Fsrs6 } else { DecayLaw::None },
+        decay_from: if wire.decays_from_occurred_at { DecayFrom::OccurredAt } else { DecayFrom::StoredAt },
+        language: Language::parse(wire.language).ok_or_else(|| format!("language {:?}", wire.language))?,
+        memories_max: wire.memories_max,
+    })
+}
+
+fn wire_keyed(keyed: &Keyed) -> WireKeyed<'_> {
+    WireKeyed {
+        key: &keyed.key,
+        fingerprint: keyed.fingerprint,
+        ids: keyed.ids.iter().map(MemoryId::as_str).collect(),
+    }
+}
+
+fn read_keyed(wire: &WireKeyed<'_>) -> Result<Keyed, String> {
+    let ids = wire.ids.iter().map(|id| read_id(id)).collect::<Result<_, _>>()?;
+    Ok(Keyed { key: wire.key.to_string(), fingerprint: wire.fingerprint, ids })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn changes() -> Vec<Change> {
+        let id = |text| MemoryId::new(text).unwrap();
+        let link = Link { to: id("b"), kind: "next".into(), weight: 0.25 };
+        let memory = Memory {
+            id: id("a"),
+            content: Some("rain\nin Bath".into()),
+            embedding: Some(vec![1.5, -2e-7, 3e8]),
+            occurred_at: Timestamp(-5),
+            stored_at: Timestamp(i64::MAX),
+            context: Some("c".into()),
+            entities: vec!["Bath".into()],
+            links: vec![link.clone()],
+            confidence: 0.5,
+            metadata: json!({"b": 1, "a": [null, 1.5, "x"]}).as_object().unwrap().clone(),
+            kind: MemoryKind::Concept,
+            expires_at: Some(Timestamp(7)),
+        };
+        let settings = SpaceSettings {
+            embedder: Some(Embedder::Caller { dimensions: 3 }),
+            decay: DecayLaw::None,
+            decay_from: DecayFrom::OccurredAt,
+            language: Language::parse("german").unwrap(),
+            memories_max: Some(9),
+        };
+        vec![
+            Change::Stored(Box::new(memory)),
+            Change::Deleted(id("x")),
+            Change::Linked { from: id("a"), link },
+            Change::Unlinked { from: id("a"), to: id("b"), kind: "k".into() },
+            Change::Settings(settings),
+            Change::Keyed(Keyed { key: "k1".into(), fingerprint: 7, ids: vec![id("a")] }),
+        ]
+    }
+
+    #[test]
+    fn changes_come_back_as_they_were() {
+        let bytes = encode_changes(changes().iter());
+        assert_eq!(decode_changes(&bytes).unwrap(), changes());
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_and_never_a_panic() {
+        let bytes = encode_changes(changes().iter());
+        for at in 0..bytes.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= flip;
+                // Either an error or other changes; what matters is that it returns.
+                drop(decode_changes(&damaged));
+            }
+            drop(decode_changes(&bytes[..at]));
+        }
+        assert_eq!(decode_changes(&[9]).unwrap_err(), "encoding version 9, this program reads 1");
+    }
+}

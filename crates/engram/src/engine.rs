@@ -1,0 +1,594 @@
+//! A data folder and the spaces in it: opening, recovery, closing. The folder holds `lock` and, for each space,
+//! `spaces/<name>/` with its log and checkpoints. Spaces are opened when they are first asked for.
+
+use crate::clock::Clock;
+use crate::codec::{Part, decode_changes, decode_part};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::space::{LogState, OpenLog, Space, SpaceSummary};
+use crate::worker::{Job, Jobs, flush_regularly, work, work_off, write_checkpoint};
+use crate::writer::version_of;
+use engram_core::associate::Analysis;
+use engram_core::hnsw::{Hnsw, HnswParams};
+use engram_core::id::{MemoryId, SpaceName, Timestamp};
+use engram_core::state::{Change, SpaceState};
+use engram_storage::{
+    Error as StorageError, Lock, Log, LogOptions, LogPosition, RealVfs, SEGMENT_BYTES_MAX, Vfs, checkpoint,
+};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Log bytes after which a checkpoint is written; more where the last one was larger.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// The log file that begins at the first position.
+const FIRST_LOG: &str = "log-00000000000000000001.log";
+/// A log file without a frame has this size; a space with no more has never been written to.
+const LOG_HEADER_BYTES: u64 = 24;
+/// Vectors that a start may index again and again, likewise.
+const REINDEXED_MAX: usize = 256;
+/// Log bytes that a start may replay again and again, before a checkpoint is written at the end of one that only read.
+const REPLAY_BYTES_MAX: u64 = 4 << 20;
+/// Spaces in memory from which on those that were never stored in are let go of.
+const UNBORN_KEPT: usize = 64;
+/// In a space's folder: its deletion has been decided, whatever else is still there.
+const DELETED: &str = "DELETED";
+
+/// When a write counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncMode {
+    /// When its bytes are on disk; concurrent writers share one sync.
+    #[default]
+    Always,
+    /// When it is logged; the disk follows within `flush_interval`, and a crash of the machine loses that much.
+    Batch,
+    /// When it is logged; the operating system decides when the disk follows.
+    None,
+}
+
+/// What is told of each sync of a log.
+pub type ObserveFlush = Arc<dyn Fn(Duration) + Send + Sync>;
+
+/// How to open an engine.
+#[derive(Clone)]
+pub struct Options {
+    /// The folder; made if missing.
+    pub data_dir: PathBuf,
+    /// When a write counts as done.
+    pub sync: SyncMode,
+    /// For `SyncMode::Batch`.
+    pub flush_interval: Duration,
+    /// The shape of indexes; a change builds them anew in the background.
+    pub hnsw: HnswParams,
+    /// Background threads, for indexing and checkpoints. With none, call `Engine::work_off`.
+    pub background_threads: usize,
+    /// Log bytes after which a checkpoint is written; more where the last one was larger.
+    pub checkpoint_bytes: u64,
+    /// Size of a log file.
+    pub segment_bytes_max: u64,
+    /// What is told of each sync of a log.
+    pub observe_flush: Option<ObserveFlush>,
+    /// The file system.
+    pub vfs: Arc<dyn Vfs>,
+    /// The present.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// The defaults for this folder.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            sync: SyncMode::Always,
+            flush_interval: Duration::from_secs(1),
+            hnsw: HnswParams::default(),
+            background_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            checkpoint_bytes: CHECKPOINT_BYTES,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            observe_flush: None,
+            vfs: Arc::new(RealVfs),
+            clock: Clock::system(),
+        }
+    }
+
+    /// As a configuration says.
+    pub fn from_config(config: &Config) -> Self {
+        let sync = match config.wal.sync_mode {
+            crate::config::SyncMode::Always => SyncMode::Always,
+            crate::config::SyncMode::Batch => SyncMode::Batch,
+            crate::config::SyncMode::None => SyncMode::None,
+        };
+        Self {
+            sync,
+            flush_interval: Duration::from_millis(config.wal.flush_interval_ms),
+            hnsw: HnswParams {
+                m: config.hnsw_index.m,
+                ef_construction: config.hnsw_index.ef_construction,
+                ef_search: config.hnsw_index.ef_search,
+            },
+            background_threads: config.thread_pools.background_workers,
+            ..Self::new(config.storage.data_dir.clone())
+        }
+    }
+}
+
+/// A space, once it is open. Locked while it is opened or deleted, so that nobody has it twice.
+type Cell = Arc<Mutex<Option<Arc<Space>>>>;
+
+/// What the engine's parts share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) jobs: Jobs,
+    /// Ordered, so that closing them does the same in every run.
+    spaces: Mutex<BTreeMap<SpaceName, Cell>>,
+    closed: Mutex<bool>,
+    lock: Mutex<Option<Lock>>,
+}
+
+/// An open data folder. Clones share it; it closes when the last is dropped, though only `close` reports errors and
+/// saves the next start the replay of the log.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    threads: Arc<Threads>,
+}
+
+struct Threads {
+    shared: Arc<Shared>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    /// Ends background work, does `last` to every open space, and gives the folder back.
+    fn shut(&self, last: impl Fn(&Space) -> Result<()>) -> Result<()> {
+        if std::mem::replace(&mut *self.shared.closed.lock(), true) {
+            return Ok(());
+        }
+        self.shared.jobs.push(Job::Stop);
+        let mut outcome = Ok(());
+        for handle in self.handles.lock().drain(..) {
+            if handle.join().is_err() {
+                outcome = Err(Error::new(ErrorKind::Internal, "a background thread panicked; see the log"));
+            }
+        }
+        // Taken out, because a space holds what is shared: left in, the circle would never be freed.
+        for cell in std::mem::take(&mut *self.shared.spaces.lock()).into_values() {
+            if let Some(space) = &*cell.lock() {
+                outcome = outcome.and(last(space));
+                *space.log.lock() = LogState::Closed("the engine was closed");
+            }
+        }
+        *self.shared.lock.lock() = None;
+        outcome
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut(Space::flush) {
+            tracing::error!(%error, "closing failed");
+        }
+    }
+}
+
+impl Engine {
+    /// Opens a folder, making it if it is missing. Refused where another process has it.
+    pub fn open(options: Options) -> Result<Self> {
+        options.hnsw.check()?;
+        options.vfs.create_dir_all(&options.data_dir.join("spaces"))?;
+        let note = std::env::args()
+            .take(2)
+            .map(|arg| arg.rsplit('/').next().unwrap_or("").to_string())
+            .collect::<Vec<_>>();
+        let lock = options.vfs.try_lock(&options.data_dir.join("lock"), &note.join(" "))?;
+        let shared = Arc::new(Shared {
+            options,
+            jobs: Jobs::default(),
+            spaces: Mutex::default(),
+            closed: Mutex::new(false),
+            lock: Mutex::new(Some(lock)),
+        });
+        shared.finish_deletions()?;
+        let mut handles = Vec::new();
+        for at in 0..shared.options.background_threads {
+            let shared = shared.clone();
+            handles.push(spawn(format!("engram-work-{at}"), move || work(&shared))?);
+        }
+        if shared.options.sync == SyncMode::Batch {
+            // Holds the engine only while it works, so that it ends soon after the last clone is gone.
+            let (weak, interval) = (Arc::downgrade(&shared), shared.options.flush_interval);
+            spawn("engram-flush".into(), move || flush_regularly(&weak, interval))?;
+        }
+        let threads = Arc::new(Threads { shared: shared.clone(), handles: Mutex::new(handles) });
+        Ok(Self { shared, threads })
+    }
+
+    /// The present, by the engine's clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared.options.clock.now()
+    }
+
+    /// The folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.shared.options.data_dir
+    }
+
+    /// A space that exists.
+    pub fn space(&self, name: &SpaceName) -> Result<Arc<Space>> {
+        self.shared.check_open()?;
+        // Looked up first, so that asking for names that do not exist leaves nothing behind.
+        let is_known = self.shared.open_space(name).is_some()
+            || held(&*self.shared.options.vfs, &self.shared.dir_of(name))? != Held::Nothing;
+        if is_known {
+            let space = self.space_or_new(name)?;
+            if space.is_born() {
+                return Ok(space);
+            }
+        }
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "there is no space \"{name}\"; a space comes into being when something is first stored in it"
+            ),
+        ))
+    }
+
+    /// A space, which comes into being when something is first stored in it.
+    pub fn space_or_new(&self, name: &SpaceName) -> Result<Arc<Space>> {
+        self.shared.space(name)
+    }
+
+    /// The spaces that exist, by name.
+    pub fn spaces(&self) -> Result<Vec<SpaceName>> {
+        self.shared.check_open()?;
+        let vfs = &self.shared.options.vfs;
+        let mut names = Vec::new();
+        for folder in vfs.list(&self.shared.options.data_dir.join("spaces"))? {
+            let Ok(name) = SpaceName::new(&folder) else { continue };
+            let there = match held(&**vfs, &self.shared.dir_of(&name))? {
+                Held::Nothing => false,
+                Held::Something => true,
+                // One that cannot be opened is there; whoever uses it learns what is wrong.
+                Held::Frames => self.shared.space(&name).map_or(true, |space| space.is_born()),
+            };
+            if there {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Deletes a space with all that it holds, and says what that was.
+    pub fn delete_space(&self, name: &SpaceName) -> Result<SpaceSummary> {
+        let space = self.space(name)?;
+        let summary = space.summary();
+        let cell = self.shared.cell(name);
+        let mut cell = cell.lock();
+        if !cell.as_ref().is_some_and(|current| Arc::ptr_eq(current, &space)) {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("space \"{name}\" was just deleted by another request"),
+            ));
+        }
+        // A checkpoint that is being written would bring the folder back.
+        let _no_checkpoint = space.checkpointing.lock();
+        *space.log.lock() = LogState::Closed("its deletion has begun; delete it again if that failed");
+        self.shared.erase_space(name)?;
+        *cell = None;
+        Ok(summary)
+    }
+
+    /// Deletes a space whose files are damaged, so that `delete_space` cannot open it.
+    pub fn delete_damaged_space(&self, name: &SpaceName) -> Result<()> {
+        self.shared.check_open()?;
+        let cell = self.shared.cell(name);
+        let cell = cell.lock();
+        if cell.is_some() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("space \"{name}\" is open, so it is not damaged"),
+            ));
+        }
+        self.shared.erase_space(name)
+    }
+
+    /// Ends writes, syncs, and writes what the next start needs to be quick. Later calls are refused. Recalls that are
+    /// under way finish.
+    pub fn close(&self) -> Result<()> {
+        self.threads.shut(close_space)
+    }
+
+    /// Does the background work that waits, on the calling thread: for programs and tests without threads.
+    pub fn work_off(&self) {
+        work_off(&self.shared);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("data_dir", &self.data_dir()).finish_non_exhaustive()
+    }
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(run)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}")))
+}
+
+/// Syncs, and spares the next start the replay of what was written. Where nothing was, nothing is rewritten.
+fn close_space(space: &Space) -> Result<()> {
+    space.flush()?;
+    let is_due = match &*space.log.lock() {
+        LogState::Open(open) => {
+            space.position() > open.opened_at
+                || open.log.bytes() > REPLAY_BYTES_MAX.max(open.checkpoint.1)
+                || space.indexed.load(Ordering::Relaxed) > REINDEXED_MAX
+        }
+        LogState::Unborn | LogState::Closed(_) => false,
+    };
+    if is_due && let Err(error) = write_checkpoint(space) {
+        // The log has everything; the next start takes a little longer.
+        tracing::warn!(space = space.name().as_str(), %error, "checkpoint failed; the log is kept");
+    }
+    Ok(())
+}
+
+impl Shared {
+    fn check_open(&self) -> Result<()> {
+        if *self.closed.lock() {
+            return Err(Error::new(ErrorKind::Closed, "the engine is closed; open the folder again"));
+        }
+        Ok(())
+    }
+
+    fn dir_of(&self, name: &SpaceName) -> PathBuf {
+        self.options.data_dir.join("spaces").join(name.as_str())
+    }
+
+    fn cell(&self, name: &SpaceName) -> Cell {
+        let mut spaces = self.spaces.lock();
+        if spaces.len() >= UNBORN_KEPT && spaces.len().is_power_of_two() && !spaces.contains_key(name) {
+            // Spaces that nothing was ever stored in, and that nobody holds, would pile up otherwise.
+            spaces.retain(|_, cell| {
+                let is_held = |space: &Arc<Space>| space.is_born() || Arc::strong_count(space) > 1;
+                Arc::strong_count(cell) > 1 || cell.lock().as_ref().is_some_and(is_held)
+            });
+        }
+        spaces.entry(name.clone()).or_default().clone()
+    }
+
+    fn space(self: &Arc<Self>, name: &SpaceName) -> Result<Arc<Space>> {
+        self.check_open()?;
+        let cell = self.cell(name);
+        let mut cell = cell.lock();
+        // Again, because closing passes over what was opened after it looked.
+        self.check_open()?;
+        if let Some(space) = &*cell {
+            return Ok(space.clone());
+        }
+        let space = Arc::new(recover(self, name)?);
+        *cell = Some(space.clone());
+        drop(cell);
+        space.schedule_work();
+        Ok(space)
+    }
+
+    /// A space, if it is open.
+    pub(crate) fn open_space(&self, name: &SpaceName) -> Option<Arc<Space>> {
+        let cell = self.spaces.lock().get(name)?.clone();
+        cell.lock().clone()
+    }
+
+    /// The spaces that are open, without those that are being opened or deleted at the moment.
+    pub(crate) fn open_spaces(&self) -> Vec<Arc<Space>> {
+        let spaces = self.spaces.lock();
+        spaces.values().filter_map(|cell| cell.try_lock()?.clone()).collect()
+    }
+
+    pub(crate) fn schedule(&self, job: Job) {
+        self.jobs.push(job);
+    }
+
+    pub(crate) fn new_id(&self) -> MemoryId {
+        let micros = self.options.clock.now().0.max(0) as u64;
+        let time = uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            micros / 1_000_000,
+            (micros % 1_000_000) as u32 * 1000,
+        );
+        MemoryId::new(&uuid::Uuid::new_v7(time).to_string()).expect("a UUID is a valid id")
+    }
+
+    fn log_options(&self) -> LogOptions {
+        LogOptions { segment_bytes_max: self.options.segment_bytes_max }
+    }
+
+    /// The log of a space that is about to be born.
+    pub(crate) fn new_log(&self, dir: &Path) -> Result<OpenLog> {
+        let vfs = self.options.vfs.clone();
+        vfs.create_dir_all(dir)?;
+        let (log, _) = Log::open(vfs, dir, self.log_options(), LogPosition::ZERO, &mut |_, _| Ok(()))?;
+        Ok(OpenLog { log, unsynced: false, checkpoint: (0, 0), opened_at: 0 })
+    }
+
+    /// Erases the folder of a space that nobody uses. What a failed deletion left is taken further.
+    fn erase_space(&self, name: &SpaceName) -> Result<()> {
+        let (vfs, dir) = (&self.options.vfs, self.dir_of(name));
+        if vfs.exists(&dir)? {
+            if !vfs.exists(&dir.join(DELETED))? {
+                drop(vfs.create(&dir.join(DELETED))?);
+            }
+            vfs.sync_dir(&dir)?;
+            erase(&**vfs, &dir)?;
+        }
+        Ok(vfs.sync_dir(&self.options.data_dir.join("spaces"))?)
+    }
+
+    /// Erases the spaces whose deletion a crash interrupted.
+    fn finish_deletions(&self) -> Result<()> {
+        let (vfs, spaces) = (&self.options.vfs, self.options.data_dir.join("spaces"));
+        for folder in vfs.list(&spaces)? {
+            let dir = spaces.join(&folder);
+            if SpaceName::new(&folder).is_ok() && vfs.exists(&dir.join(DELETED))? {
+                erase(&**vfs, &dir)?;
+            }
+        }
+        // Also of those that were erased before, but perhaps not synced: the mark must not come back beside new files.
+        Ok(vfs.sync_dir(&spaces)?)
+    }
+}
+
+/// Removes the folder of a space that is marked as deleted; the mark goes last, so that no crash brings the rest back.
+/// Durable after a sync of the parent.
+fn erase(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    for file in vfs.list(dir)?.into_iter().filter(|file| file != DELETED) {
+        vfs.remove_file(&dir.join(file))?;
+    }
+    vfs.sync_dir(dir)?;
+    Ok(vfs.remove_dir_all(dir)?)
+}
+
+/// What a space's folder holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Held {
+    /// Nothing that counts.
+    Nothing,
+    /// Its first log, with bytes in it. They may be those of a write that a crash cut off.
+    Frames,
+    /// More.
+    Something,
+}
+
+fn held(vfs: &dyn Vfs, dir: &Path) -> Result<Held> {
+    if !vfs.exists(dir)? || vfs.exists(&dir.join(DELETED))? {
+        return Ok(Held::Nothing);
+    }
+    let (mut logs, mut bytes) = (0, 0);
+    let files = match vfs.list(dir) {
+        // A stray file is no space.
+        Err(StorageError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => {
+            return Ok(Held::Nothing);
+        }
+        listed => listed?,
+    };
+    for file in files {
+        if file.starts_with("checkpoint-") && file.ends_with(".ckpt") {
+            return Ok(Held::Something);
+        }
+        if file.starts_with("log-") {
+            // One that does not begin at the first position had others or a checkpoint before it.
+            logs += if file == FIRST_LOG { 1 } else { 2 };
+            // It may just have been removed, as a checkpoint stands for it now.
+            bytes = vfs.size(&dir.join(&file)).unwrap_or(u64::MAX);
+        }
+    }
+    Ok(match logs {
+        0 | 1 if bytes <= LOG_HEADER_BYTES => Held::Nothing,
+        0 | 1 => Held::Frames,
+        _ => Held::Something,
+    })
+}
+
+/// Builds a space from its newest checkpoint and the log after it.
+fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
+    let dir = shared.dir_of(name);
+    let mut state = SpaceState::new(shared.options.hnsw);
+    let vfs = shared.options.vfs.clone();
+    if held(&*vfs, &dir)? == Held::Nothing {
+        return Ok(Space::new(name.clone(), dir, shared.clone(), state, LogState::Unborn, 0));
+    }
+    let mut checkpoint = (0, 0);
+    if let Some(position) = checkpoint::newest(&*vfs, &dir)? {
+        let bytes = load_checkpoint(&*vfs, &dir, position, &mut state)?;
+        checkpoint = (position.0, bytes);
+    }
+    let mut replay = |position: LogPosition, payload: &[u8]| {
+        let changes = decode_changes(payload).map_err(|reason| StorageError::Payload { reason })?;
+        for (version, change) in (version_of(position.0)..).zip(changes) {
+            admit(&state, &change).map_err(|reason| StorageError::Payload { reason })?;
+            let analysis = match &change {
+                Change::Stored(memory) => Some(Analysis::of(memory, state.settings().language)),
+                _ => None,
+            };
+            state.apply(version, change, analysis.as_ref());
+        }
+        Ok(())
+    };
+    let (log, recovered) =
+        Log::open(vfs, &dir, shared.log_options(), LogPosition(checkpoint.0), &mut replay)?;
+    if recovered.frames > 0 {
+        tracing::info!(space = name.as_str(), frames = recovered.frames, "replayed the log");
+    }
+    if recovered.bytes_cut > 0 {
+        let bytes_cut = recovered.bytes_cut;
+        tracing::warn!(space = name.as_str(), bytes_cut, "cut off the end of the log: an unfinished write");
+    }
+    if recovered.created && checkpoint.0 > 0 {
+        let space = name.as_str();
+        tracing::warn!(
+            space,
+            "found a checkpoint without a log: what was stored after the checkpoint is lost"
+        );
+    }
+    let position = log.position().0;
+    let log = LogState::Open(OpenLog { log, unsynced: false, checkpoint, opened_at: position });
+    Ok(Space::new(name.clone(), dir, shared.clone(), state, log, position))
+}
+
+/// Fills a state from a checkpoint, and returns the checkpoint's size.
+fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut SpaceState) -> Result<u64> {
+    let (mut bytes, mut versions, mut index) = (0, Vec::new(), Vec::new());
+    let mut take = |payload: &[u8]| -> Result<(), String> {
+        bytes += payload.len() as u64;
+        match decode_part(payload)? {
+            Part::Settings(settings) => state.apply(0, Change::Settings(settings), None),
+            Part::Memory { slot, arrival, version, memory } => {
+                let change = Change::Stored(memory);
+                admit(state, &change)?;
+                let Change::Stored(memory) = change else { unreachable!("it was made one line above") };
+                let analysis = Analysis::of(&memory, state.settings().language);
+                state.place_saved(slot, arrival, version, *memory, &analysis);
+            }
+            Part::Keyed { version, keyed } => state.apply(version, Change::Keyed(keyed), None),
+            Part::IndexVersions(of_nodes) => versions.extend(of_nodes),
+            Part::IndexBytes(piece) => index.extend(piece),
+        }
+        Ok(())
+    };
+    checkpoint::read(vfs, dir, position, &mut |payload| {
+        take(payload).map_err(|reason| StorageError::Payload { reason })
+    })?;
+    state.finish_placing();
+    if !index.is_empty() {
+        // The index is derived: one that cannot be read is built again.
+        match Hnsw::decode(&index) {
+            Ok(index) => state.adopt_index(index, &versions),
+            Err(reason) => {
+                tracing::warn!(folder = %dir.display(), reason, "index unreadable; building it again")
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether stored bytes make sense to a state that asserts that they do.
+fn admit(state: &SpaceState, change: &Change) -> Result<(), String> {
+    let Change::Stored(memory) = change else { return Ok(()) };
+    match (&memory.embedding, state.vectors()) {
+        (Some(embedding), Some(vectors)) if embedding.len() != vectors.dimensions() => Err(format!(
+            "memory {} has {} dimensions, its space {}",
+            memory.id,
+            embedding.len(),
+            vectors.dimensions()
+        )),
+        (Some(_), None) => Err(format!("memory {} has a vector, its space has none", memory.id)),
+        _ => Ok(()),
+    }
+}

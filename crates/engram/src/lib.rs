@@ -1,0 +1,44 @@
+//! Engram as a library: a memory that stores, links and recalls, durably, in a folder of your own.
+//!
+//! ```
+//! use engram::{Cue, Engine, NewMemory, Options, RecallOptions, SpaceName, StoreOptions};
+//! # let folder = tempfile::tempdir()?;
+//! let engine = Engine::open(Options::new(folder.path()))?;
+//! let diary = engine.space_or_new(&SpaceName::new("diary")?)?;
+//! let memory = NewMemory { content: Some("It rained in Bath".into()), ..NewMemory::default() };
+//! diary.store(vec![memory], &StoreOptions::default())?;
+//! let found = diary.recall(&Cue::text("rain"), &RecallOptions::at(engine.now()))?;
+//! assert_eq!(found.hits[0].memory.content.as_deref(), Some("It rained in Bath"));
+//! engine.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Engine`] owns a folder, [`Space`] is an isolated set of memories in it. All calls block until they are done, and
+//! may be made from many threads at once.
+
+pub mod clock;
+mod codec;
+pub mod config;
+mod engine;
+mod error;
+mod space;
+mod worker;
+mod writer;
+
+pub use engine::{Engine, ObserveFlush, Options, SyncMode};
+pub use engram_core::cue::{
+    Answer, Condition, Cue, Field, Filter, Operand, Parts, RecallOptions, Test, kind_name,
+};
+pub use engram_core::decay::{DecayFrom, DecayLaw};
+pub use engram_core::hnsw::HnswParams;
+pub use engram_core::id::{MemoryId, SpaceName, Timestamp};
+pub use engram_core::lexicon::Language;
+pub use engram_core::limits;
+pub use engram_core::memory::{Link, Memory, MemoryKind, NewMemory};
+pub use engram_core::state::{Embedder, SpaceSettings};
+pub use engram_storage::{FaultyVfs, RealVfs, Vfs};
+pub use error::{Error, ErrorKind, Result};
+pub use space::{
+    ActivateFrom, Activated, Page, Recalled, RecalledHit, RecalledPath, RecalledStep, Selection, Space,
+    SpaceSummary, StoreOptions, Stored, Tier,
+};

@@ -1,0 +1,873 @@
+//! A space: an isolated set of memories with its own log. The public API of Engram for one.
+
+use crate::clock::Stopwatch;
+use crate::codec::encode_changes;
+use crate::engine::{Shared, SyncMode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::worker::Job;
+use crate::writer::{Plan, Prepared, Reads, Writer};
+use engram_core::Slot;
+use engram_core::associate::Analysis;
+use engram_core::cue::{Cue, Filter, Hit, Parts, RecallOptions};
+use engram_core::error::shown;
+use engram_core::hnsw;
+use engram_core::id::{MemoryId, SpaceName, Timestamp};
+use engram_core::lexicon::Language;
+use engram_core::limits::CUE_IDS_MAX;
+use engram_core::memory::{Link, Memory, NewMemory, check_link};
+use engram_core::recall::{self, Scratch, Seeds, check_dimensions};
+use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, SpaceState};
+use engram_storage::Log;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Vectors that may wait for the index; beyond, whoever stores helps to index.
+const UNINDEXED_MAX: usize = 8192;
+/// Vectors that one turn of an indexing thread prepares, so that it takes the write lock once for all of them.
+const INDEX_TURN: usize = 8;
+
+/// How to store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Put memories in the place of those with their ids, instead of refusing other values.
+    pub replace: bool,
+    /// A request with a key that was used already answers what the first one answered. The newest 10,000 are kept.
+    pub idempotency_key: Option<String>,
+}
+
+/// What storing answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Ids, in the order of the memories given.
+    pub ids: Vec<MemoryId>,
+    /// Position in the log.
+    pub position: u64,
+}
+
+/// Which memories: those that are among `ids`, where given, and pass `filter`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selection {
+    /// Only these. Ids that are not stored are passed over.
+    pub ids: Option<Vec<MemoryId>>,
+    /// Only what passes.
+    pub filter: Filter,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// In order of arrival, with embeddings.
+    pub memories: Vec<Memory>,
+    /// Where the next page starts; none at the end.
+    pub next: Option<u64>,
+}
+
+/// Where a memory's payload lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// In RAM.
+    Hot,
+}
+
+impl Tier {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+        }
+    }
+}
+
+/// What a recall gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recalled {
+    /// Best first.
+    pub hits: Vec<RecalledHit>,
+    /// Nothing here is likely to be what the cue was after.
+    pub abstain: bool,
+    /// Memories that the ranking looked at.
+    pub activated: usize,
+    /// A budget left something out.
+    pub truncated: bool,
+}
+
+/// One recalled memory. The numbers are those of `engram_core::cue::Hit`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecalledHit {
+    /// The memory, with its embedding.
+    pub memory: Memory,
+    /// Orders the hits of one recall.
+    pub score: f32,
+    /// Probability, 0..=1, that it is what the cue was after.
+    pub relevance: f32,
+    /// Probability, 0..=1, that it is still remembered.
+    pub retrievability: f32,
+    /// Where its payload was.
+    pub tier: Tier,
+    /// Other memories that it stands for.
+    pub duplicates: Vec<MemoryId>,
+    /// What made the score.
+    pub parts: Parts,
+    /// How activation came here, when explaining.
+    pub paths: Vec<RecalledPath>,
+}
+
+/// One way that activation took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecalledPath {
+    /// How much of the hit's activation came this way.
+    pub share: f32,
+    /// From the seed to the hit; empty for the sum of all ways that are too many to list.
+    pub steps: Vec<RecalledStep>,
+}
+
+/// One step of a path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecalledStep {
+    /// What led here; none for the seed.
+    pub via: Option<String>,
+    /// Part of the activation before that went this way.
+    pub weight: f32,
+    /// The memory reached.
+    pub memory: MemoryId,
+}
+
+/// What activation starts from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ActivateFrom {
+    /// The memories that a cue brings to mind first.
+    Cue(Cue),
+    /// These, each with its activation (above 0).
+    Seeds(Vec<(MemoryId, f64)>),
+}
+
+/// How activation lies after spreading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Activated {
+    /// Strongest first.
+    pub activations: Vec<(MemoryId, f64)>,
+    /// Associations visited.
+    pub visited: usize,
+    /// Activation that was too weak to be passed on, or that the budget held back.
+    pub residual: f64,
+    /// The budget held something back.
+    pub truncated: bool,
+}
+
+/// A space in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpaceSummary {
+    /// Its name.
+    pub name: SpaceName,
+    /// Memories.
+    pub memories: usize,
+    /// Memories with a vector.
+    pub vectors: usize,
+    /// Vectors that are not in the index yet, and are compared one by one until then.
+    pub unindexed: usize,
+    /// Explicit links, those that wait for their target included.
+    pub links: usize,
+    /// Links that wait for their target.
+    pub links_waiting: usize,
+    /// Contexts.
+    pub contexts: usize,
+    /// Names that memories mention.
+    pub entities: usize,
+    /// Different words.
+    pub terms: usize,
+    /// Bytes that users gave.
+    pub data_bytes: u64,
+    /// Bytes of log since the last checkpoint.
+    pub log_bytes: u64,
+    /// Position of the newest request.
+    pub position: u64,
+    /// What is settled.
+    pub settings: SpaceSettings,
+}
+
+/// An isolated set of memories.
+pub struct Space {
+    name: SpaceName,
+    pub(crate) dir: PathBuf,
+    pub(crate) shared: Arc<Shared>,
+    state: RwLock<SpaceState>,
+    pub(crate) log: Mutex<LogState>,
+    writer: Writer,
+    position: AtomicU64,
+    scratches: Mutex<Vec<Scratch>>,
+    /// Slots that an indexing thread is preparing.
+    being_indexed: Mutex<BTreeSet<Slot>>,
+    pub(crate) indexing_scheduled: AtomicBool,
+    /// Vectors that entered the index since the last checkpoint.
+    pub(crate) indexed: AtomicUsize,
+    pub(crate) checkpoint_scheduled: AtomicBool,
+    /// Held while a checkpoint is written: two at once would write one file.
+    pub(crate) checkpointing: Mutex<()>,
+}
+
+/// The log of a space.
+pub(crate) enum LogState {
+    /// Nothing was stored yet: the folder is made with the first write.
+    Unborn,
+    Open(OpenLog),
+    /// The engine was closed, or the space deleted.
+    Closed(&'static str),
+}
+
+pub(crate) struct OpenLog {
+    pub(crate) log: Log,
+    pub(crate) unsynced: bool,
+    /// Position and size of the newest checkpoint.
+    pub(crate) checkpoint: (u64, u64),
+    /// Position when the space was opened.
+    pub(crate) opened_at: u64,
+}
+
+impl Space {
+    pub(crate) fn new(
+        name: SpaceName,
+        dir: PathBuf,
+        shared: Arc<Shared>,
+        state: SpaceState,
+        log: LogState,
+        position: u64,
+    ) -> Self {
+        Self {
+            name,
+            dir,
+            shared,
+            state: RwLock::new(state),
+            log: Mutex::new(log),
+            writer: Writer::default(),
+            position: AtomicU64::new(position),
+            scratches: Mutex::default(),
+            being_indexed: Mutex::default(),
+            indexing_scheduled: AtomicBool::new(false),
+            indexed: AtomicUsize::new(0),
+            checkpoint_scheduled: AtomicBool::new(false),
+            checkpointing: Mutex::new(()),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &SpaceName {
+        &self.name
+    }
+
+    /// Stores memories, all or none. Storing an id again with the same values in every field given changes nothing;
+    /// with other values it is a conflict, unless `replace`. When it returns, every recall sees them, and under
+    /// `SyncMode::Always` they are on disk.
+    pub fn store(self: &Arc<Self>, memories: Vec<NewMemory>, options: &StoreOptions) -> Result<Stored> {
+        memories.iter().try_for_each(NewMemory::check)?;
+        let mut seen = HashMap::new();
+        for (at, memory) in memories.iter().enumerate() {
+            if let Some(first) = memory.id.as_ref().and_then(|id| seen.insert(id.clone(), at)) {
+                let id = memory.id.as_ref().expect("an id was seen twice");
+                return invalid(format!(
+                    "memories {first} and {at} of the request have the same id \"{id}\""
+                ));
+            }
+        }
+        let stored = memories.len();
+        let key = options.idempotency_key.clone().map(|key| (key, fingerprint(&memories)));
+        let language = self.read().settings().language;
+        // Words and names are found here, outside every lock; the decision below only has to compare.
+        let prepared: Vec<(NewMemory, MemoryId, Analysis)> = memories
+            .into_iter()
+            .map(|memory| {
+                let id = memory.id.clone().unwrap_or_else(|| self.shared.new_id());
+                let as_kept = memory.clone().complete(id.clone(), Timestamp(0));
+                (memory, id, Analysis::of(&as_kept, language))
+            })
+            .collect();
+        let ids = prepared.iter().map(|(_, id, _)| id.clone()).collect();
+        let reads = match &key {
+            Some((key, _)) => Reads::IdsAndKey(ids, key.clone()),
+            None => Reads::Ids(ids),
+        };
+        let request = StoreRequest {
+            space: self.name.clone(),
+            memories: prepared,
+            language,
+            replace: options.replace,
+            key,
+        };
+        let ack = self.writer.submit(self, reads, move |state, now| request.decide(state, now))?;
+        self.help_indexing(stored);
+        Ok(Stored { ids: ack.ids, position: ack.position })
+    }
+
+    /// A memory, with its embedding.
+    pub fn get(&self, id: &MemoryId) -> Result<Memory> {
+        let state = self.read();
+        let slot = find(&state, &self.name, id)?;
+        Ok(state.memory(slot))
+    }
+
+    /// Gives a memory other values in the fields that `patch` has, and leaves the rest, `stored_at` included.
+    pub fn patch(self: &Arc<Self>, id: &MemoryId, patch: NewMemory) -> Result<Memory> {
+        if patch.id.as_ref().is_some_and(|own| own != id) {
+            return invalid(format!(
+                "the id of memory \"{id}\" cannot change; store it anew and delete the old one"
+            ));
+        }
+        let (name, wanted) = (self.name.clone(), id.clone());
+        let (result, given) = std::sync::mpsc::sync_channel(1);
+        self.writer.submit(self, Reads::Ids(vec![id.clone()]), move |state, _| {
+            let slot = find(state, &name, &wanted)?;
+            let patched = patched(state.memory(slot), patch);
+            patched.check()?;
+            let stored_at = state.record(slot).memory().stored_at;
+            let memory = patched.complete(wanted.clone(), stored_at);
+            check_kept(state, &memory)?;
+            let analysis = Analysis::of(&memory, state.settings().language);
+            result.send(memory.clone()).expect("the caller waits for it, and there is room");
+            Ok(Plan { changes: vec![(Change::Stored(Box::new(memory)), Some(analysis))], ids: vec![wanted] })
+        })?;
+        Ok(given.recv().expect("what was acknowledged was decided"))
+    }
+
+    /// Deletes a memory. Links of others to it wait for one of the same id.
+    pub fn delete(&self, id: &MemoryId) -> Result<u64> {
+        let (name, wanted) = (self.name.clone(), id.clone());
+        let ack = self.writer.submit(self, Reads::Ids(vec![id.clone()]), move |state, _| {
+            find(state, &name, &wanted)?;
+            Ok(Plan { changes: vec![(Change::Deleted(wanted.clone()), None)], ids: vec![wanted] })
+        })?;
+        Ok(ack.position)
+    }
+
+    /// Memories that pass, in order of arrival, from after `after` on.
+    pub fn list(&self, filter: &Filter, after: Option<u64>, limit: usize) -> Result<Page> {
+        filter.check()?;
+        let state = self.read();
+        let mut passing =
+            state.in_order(after).filter(|(_, slot)| filter.passes(state.record(*slot).memory()));
+        let page: Vec<(u64, Slot)> = passing.by_ref().take(limit).collect();
+        let next = passing.next().and_then(|_| page.last()).map(|(arrival, _)| *arrival);
+        Ok(Page { memories: page.into_iter().map(|(_, slot)| state.memory(slot)).collect(), next })
+    }
+
+    /// How many memories a selection has.
+    pub fn count(&self, which: &Selection) -> Result<usize> {
+        which.filter.check()?;
+        Ok(selected(&self.read(), which).len())
+    }
+
+    /// Deletes all memories of a selection at once, and says which they were.
+    pub fn delete_matching(&self, which: &Selection) -> Result<Vec<MemoryId>> {
+        which.filter.check()?;
+        let which = which.clone();
+        let ack = self.writer.submit(self, Reads::Everything, move |state, _| {
+            let ids = selected(state, &which);
+            Ok(Plan { changes: ids.iter().map(|id| (Change::Deleted(id.clone()), None)).collect(), ids })
+        })?;
+        Ok(ack.ids)
+    }
+
+    /// What a cue brings to mind. Never waits for index building; costs well under a millisecond at 20,000 memories.
+    pub fn recall(&self, cue: &Cue, options: &RecallOptions) -> Result<Recalled> {
+        let mut scratch = self.scratch();
+        let state = self.read();
+        let answer = recall::recall(&state, cue, options, &mut scratch)?;
+        let id = |slot: Slot| state.record(slot).memory().id.clone();
+        let step = |step: engram_core::cue::Step| RecalledStep {
+            via: step.via,
+            weight: step.weight,
+            memory: id(step.memory),
+        };
+        let path = |path: engram_core::cue::Path| RecalledPath {
+            share: path.share,
+            steps: path.steps.into_iter().map(step).collect(),
+        };
+        let hit = |hit: Hit| RecalledHit {
+            memory: state.memory(hit.slot),
+            score: hit.score,
+            relevance: hit.relevance,
+            retrievability: hit.retrievability,
+            tier: Tier::Hot,
+            duplicates: hit.duplicates.into_iter().map(id).collect(),
+            parts: hit.parts,
+            paths: hit.paths.into_iter().map(path).collect(),
+        };
+        let hits = answer.hits.into_iter().map(hit).collect();
+        self.scratches.lock().push(scratch);
+        Ok(Recalled {
+            hits,
+            abstain: answer.abstain,
+            activated: answer.activated,
+            truncated: answer.truncated,
+        })
+    }
+
+    /// Spreads activation and says where it lies. Of the options, `limit`, `filter`, `now`, `as_of`, `budget` and
+    /// `exact` count.
+    pub fn activate(&self, from: &ActivateFrom, options: &RecallOptions) -> Result<Activated> {
+        let mut scratch = self.scratch();
+        let state = self.read();
+        let seeds = match from {
+            ActivateFrom::Cue(cue) => Seeds::Cue(cue.clone()),
+            ActivateFrom::Seeds(seeds) => Seeds::Given(checked_seeds(&state, &self.name, seeds)?),
+        };
+        let result = recall::activate(&state, &seeds, options, &mut scratch)?;
+        let id = |slot: Slot| state.record(slot).memory().id.clone();
+        self.scratches.lock().push(scratch);
+        Ok(Activated {
+            activations: result
+                .activations
+                .into_iter()
+                .map(|(slot, activation)| (id(slot), activation))
+                .collect(),
+            visited: result.visits,
+            residual: result.residual,
+            truncated: result.truncated,
+        })
+    }
+
+    /// Links a memory to another, which need not be stored yet; a link of the same kind gets the new weight.
+    pub fn link(&self, from: &MemoryId, link: Link) -> Result<u64> {
+        check_link(&link)?;
+        if link.to == *from {
+            return invalid(format!("memory \"{from}\" cannot be linked to itself"));
+        }
+        let (name, from) = (self.name.clone(), from.clone());
+        let ack = self.writer.submit(self, Reads::Ids(vec![from.clone()]), move |state, _| {
+            let slot = find(state, &name, &from)?;
+            let links = &state.record(slot).memory().links;
+            let changes = if links.contains(&link) {
+                vec![]
+            } else if links.len() >= engram_core::limits::LINKS_MAX
+                && !links.iter().any(|own| own.to == link.to && own.kind == link.kind)
+            {
+                return invalid(format!(
+                    "memory \"{from}\" has {} links already, which is the most",
+                    links.len()
+                ));
+            } else {
+                vec![(Change::Linked { from: from.clone(), link }, None)]
+            };
+            Ok(Plan { changes, ids: vec![from] })
+        })?;
+        Ok(ack.position)
+    }
+
+    /// Removes a link.
+    pub fn unlink(&self, from: &MemoryId, to: &MemoryId, kind: &str) -> Result<u64> {
+        let (name, from, to, kind) = (self.name.clone(), from.clone(), to.clone(), kind.to_string());
+        let ack = self.writer.submit(self, Reads::Ids(vec![from.clone()]), move |state, _| {
+            let slot = find(state, &name, &from)?;
+            if !state.record(slot).memory().links.iter().any(|link| link.to == to && link.kind == kind) {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("memory \"{from}\" has no link of kind \"{}\" to \"{to}\"", shown(&kind)),
+                ));
+            }
+            Ok(Plan {
+                changes: vec![(Change::Unlinked { from: from.clone(), to, kind }, None)],
+                ids: vec![from],
+            })
+        })?;
+        Ok(ack.position)
+    }
+
+    /// What is settled.
+    pub fn settings(&self) -> SpaceSettings {
+        *self.read().settings()
+    }
+
+    /// Gives up on a checkpoint until the log has grown by as much again.
+    pub(crate) fn put_checkpoint_off(&self) {
+        if let LogState::Open(open) = &mut *self.log.lock() {
+            open.checkpoint.1 = open.log.bytes();
+        }
+    }
+
+    /// Settles it otherwise, as `change` says of the settings at that moment. Otherwise as `set_settings`.
+    pub fn change_settings(
+        &self,
+        change: impl FnOnce(SpaceSettings) -> Result<SpaceSettings> + Send + 'static,
+    ) -> Result<u64> {
+        let ack = self.writer.submit(self, Reads::Everything, move |state, _| {
+            let settings = change(*state.settings())?;
+            state.admit_settings(&settings)?;
+            Ok(Plan { changes: vec![(Change::Settings(settings), None)], ids: vec![] })
+        })?;
+        Ok(ack.position)
+    }
+
+    /// Settles it otherwise. The language is fixed once there are memories, the embedder once it is decided. On a
+    /// space that does not exist yet, brings it into being.
+    pub fn set_settings(&self, settings: SpaceSettings) -> Result<u64> {
+        self.change_settings(move |_| Ok(settings))
+    }
+
+    /// The space in numbers.
+    pub fn summary(&self) -> SpaceSummary {
+        let log_bytes = match &*self.log.lock() {
+            LogState::Open(open) => open.log.bytes(),
+            LogState::Unborn | LogState::Closed(_) => 0,
+        };
+        let state = self.read();
+        SpaceSummary {
+            name: self.name.clone(),
+            memories: state.len(),
+            vectors: state.index().len() + state.unindexed().len(),
+            unindexed: state.unindexed().len(),
+            links: state.graph().links(),
+            links_waiting: state.graph().links_waiting(),
+            contexts: state.graph().contexts(),
+            entities: state.graph().entities(),
+            terms: state.lexicon().terms(),
+            data_bytes: state.data_bytes(),
+            log_bytes,
+            position: self.position(),
+            settings: *state.settings(),
+        }
+    }
+
+    /// Everything in the state as sorted lines, for comparing two spaces.
+    pub fn dump(&self) -> Vec<String> {
+        self.read().dump()
+    }
+
+    /// Whether anything was ever stored or settled here. A first write that was refused or cut off does not count.
+    pub(crate) fn is_born(&self) -> bool {
+        self.position() > 0
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.options.clock.now()
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, SpaceState> {
+        self.state.read()
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, SpaceState> {
+        self.state.write()
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn applied(&self, position: u64) {
+        self.position.store(position, Ordering::Release);
+    }
+
+    fn scratch(&self) -> Scratch {
+        self.scratches.lock().pop().unwrap_or_default()
+    }
+
+    /// Appends requests to the log and, where the mode asks for it, waits for the disk. Returns the position of the
+    /// first.
+    pub(crate) fn append(&self, requests: &[Vec<u8>]) -> Result<u64> {
+        let mut guard = self.log.lock();
+        self.check_log(&guard)?;
+        if let LogState::Unborn = *guard {
+            *guard = LogState::Open(self.shared.new_log(&self.dir)?);
+        }
+        let LogState::Open(open) = &mut *guard else { unreachable!("the other two were handled above") };
+        let payloads: Vec<&[u8]> = requests.iter().map(Vec::as_slice).collect();
+        let last = open.log.append(&payloads)?;
+        open.unsynced = true;
+        if self.shared.options.sync == SyncMode::Always {
+            self.sync_open(open)?;
+        }
+        Ok(last.0 + 1 - requests.len() as u64)
+    }
+
+    /// Whether the space takes writes: not once it was closed or deleted.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.check_log(&self.log.lock())
+    }
+
+    fn check_log(&self, log: &LogState) -> Result<()> {
+        let LogState::Closed(reason) = log else { return Ok(()) };
+        Err(Error::new(ErrorKind::Closed, format!("space \"{}\" takes no writes: {reason}", self.name)))
+    }
+
+    fn sync_open(&self, open: &mut OpenLog) -> Result<()> {
+        let watch = Stopwatch::start();
+        open.log.sync()?;
+        open.unsynced = false;
+        if let Some(observe) = &self.shared.options.observe_flush {
+            observe(watch.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Syncs what was written since the last sync.
+    pub(crate) fn flush(&self) -> Result<()> {
+        match &mut *self.log.lock() {
+            LogState::Open(open) if open.unsynced => self.sync_open(open),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sees to it that background work is done where there is any.
+    pub(crate) fn schedule_work(&self) {
+        if !self.read().unindexed().is_empty() && !self.indexing_scheduled.swap(true, Ordering::AcqRel) {
+            self.shared.schedule(Job::Index(self.name.clone()));
+        }
+        let due = match &*self.log.lock() {
+            LogState::Open(open) => {
+                open.log.bytes() > open.checkpoint.1.max(self.shared.options.checkpoint_bytes)
+            }
+            LogState::Unborn | LogState::Closed(_) => false,
+        };
+        if due && !self.checkpoint_scheduled.swap(true, Ordering::AcqRel) {
+            self.shared.schedule(Job::Checkpoint(self.name.clone()));
+        }
+    }
+
+    /// Puts some vectors into the index. Returns whether there were any. Readers never wait for more than the
+    /// microseconds of the commit; several threads may do this at once.
+    pub(crate) fn index_some(&self, scratch: &mut hnsw::Scratch) -> bool {
+        let turn: Vec<Slot> = {
+            let state = self.read();
+            let mut busy = self.being_indexed.lock();
+            let turn: Vec<Slot> = state
+                .unindexed()
+                .iter()
+                .copied()
+                .filter(|slot| !busy.contains(slot))
+                .take(INDEX_TURN)
+                .collect();
+            busy.extend(&turn);
+            turn
+        };
+        let peers: Vec<Slot> = self.being_indexed.lock().iter().copied().collect();
+        let mut plans = Vec::new();
+        for &slot in &turn {
+            let state = self.read();
+            let (Some(record), Some(vectors)) = (state.get(slot), state.vectors()) else { continue };
+            if !state.unindexed().contains(&slot) {
+                continue;
+            }
+            let peers: Vec<Slot> =
+                peers.iter().copied().filter(|&peer| vectors.get(peer).is_some()).collect();
+            let level = state.index().level_for(record.memory().id.stable_hash());
+            plans.push((slot, record.version, state.index().prepare(vectors, slot, level, &peers, scratch)));
+        }
+        if !plans.is_empty() {
+            let mut state = self.write();
+            self.indexed.fetch_add(plans.len(), Ordering::Relaxed);
+            for (slot, version, plan) in plans {
+                state.commit_index(slot, version, plan);
+            }
+        }
+        let mut busy = self.being_indexed.lock();
+        busy.retain(|slot| !turn.contains(slot));
+        !turn.is_empty()
+    }
+
+    /// Lets a caller who stored `stored` memories index as many, when too many wait.
+    fn help_indexing(&self, stored: usize) {
+        let mut scratch = hnsw::Scratch::new();
+        for _ in 0..stored.div_ceil(INDEX_TURN) {
+            if self.read().unindexed().len() <= UNINDEXED_MAX || !self.index_some(&mut scratch) {
+                break;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Space {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Space").field("name", &self.name.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// A request to store, ready to be decided.
+struct StoreRequest {
+    space: SpaceName,
+    memories: Vec<(NewMemory, MemoryId, Analysis)>,
+    /// What the analyses were made for.
+    language: Language,
+    replace: bool,
+    /// The caller's idempotency key, with the fingerprint of the request.
+    key: Option<(String, u64)>,
+}
+
+impl StoreRequest {
+    /// What it changes.
+    fn decide(self, state: &SpaceState, now: Timestamp) -> Result<Plan> {
+        if let Some(ids) = self.ids_stored_before(state)? {
+            return Ok(Plan { changes: vec![], ids });
+        }
+        let mut changes: Vec<Prepared> = Vec::new();
+        let mut ids = Vec::new();
+        let mut added = 0;
+        let mut settings = *state.settings();
+        for (new, id, analysis) in self.memories {
+            ids.push(id.clone());
+            match state.slot(&id).map(|slot| new.differs_from(&state.memory(slot))) {
+                None => added += 1,
+                Some(None) => continue,
+                Some(Some(_)) if self.replace => {}
+                Some(Some(field)) => {
+                    let space = &self.space;
+                    return conflict(format!(
+                        "memory \"{id}\" is stored in space \"{space}\" with another {field}; set replace to overwrite it"
+                    ));
+                }
+            }
+            if settings.embedder.is_none() {
+                let dimensions = new.embedding.as_ref().map(Vec::len);
+                let embedder =
+                    dimensions.map_or(Embedder::None, |dimensions| Embedder::Caller { dimensions });
+                settings.embedder = Some(embedder);
+                changes.push((Change::Settings(settings), None));
+            }
+            let memory = new.complete(id, now);
+            check_against(settings.embedder, &memory)?;
+            // The language may have been settled between the analysis and this decision.
+            let is_current = settings.language == self.language;
+            let analysis = if is_current { analysis } else { Analysis::of(&memory, settings.language) };
+            changes.push((Change::Stored(Box::new(memory)), Some(analysis)));
+        }
+        check_quota(state, &self.space, added)?;
+        if let Some((key, fingerprint)) = self.key {
+            changes.push((Change::Keyed(Keyed { key, fingerprint, ids: ids.clone() }), None));
+        }
+        Ok(Plan { changes, ids })
+    }
+
+    /// What an earlier request with the same idempotency key stored.
+    fn ids_stored_before(&self, state: &SpaceState) -> Result<Option<Vec<MemoryId>>> {
+        let Some((key, fingerprint)) = &self.key else { return Ok(None) };
+        match state.key(key) {
+            None => Ok(None),
+            Some((_, used)) if used.fingerprint == *fingerprint => Ok(Some(used.ids.clone())),
+            Some(_) => conflict(format!(
+                "idempotency key \"{}\" was used for another request; use a new one",
+                shown(key)
+            )),
+        }
+    }
+}
+
+/// Whether a space may take so many more memories.
+fn check_quota(state: &SpaceState, space: &SpaceName, added: usize) -> Result<()> {
+    match state.settings().memories_max {
+        Some(max) if (state.len() + added) as u64 > max => conflict(format!(
+            "space \"{space}\" holds {} memories and may hold {max}, so it cannot take {added} more; raise \
+             memories_max or delete some",
+            state.len()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a memory fits the space's vectors, and does not link to itself.
+fn check_against(embedder: Option<Embedder>, memory: &Memory) -> Result<()> {
+    if let Some(link) = memory.links.iter().find(|link| link.to == memory.id) {
+        return invalid(format!(
+            "memory \"{}\" cannot be linked to itself (kind \"{}\")",
+            memory.id, link.kind
+        ));
+    }
+    let Some(embedding) = &memory.embedding else { return Ok(()) };
+    match embedder {
+        Some(Embedder::Caller { dimensions }) if dimensions == embedding.len() => Ok(()),
+        Some(Embedder::Caller { dimensions }) => invalid(format!(
+            "memory \"{}\" has an embedding of {} numbers, the vectors of this space have {dimensions}; re-embed it \
+             with the model of the others, or use another space",
+            memory.id,
+            embedding.len()
+        )),
+        Some(Embedder::None) | None => invalid(format!(
+            "memory \"{}\" has an embedding of {} numbers, but this space was begun without vectors; leave it out, or \
+             use another space",
+            memory.id,
+            embedding.len()
+        )),
+    }
+}
+
+fn check_kept(state: &SpaceState, memory: &Memory) -> Result<()> {
+    if let Some(embedding) = &memory.embedding {
+        check_dimensions(state, embedding)?;
+    }
+    check_against(state.settings().embedder, memory)
+}
+
+/// `memory` with the fields that `patch` has.
+fn patched(memory: Memory, patch: NewMemory) -> NewMemory {
+    NewMemory {
+        id: None,
+        content: patch.content.or(memory.content),
+        embedding: patch.embedding.or(memory.embedding),
+        occurred_at: Some(patch.occurred_at.unwrap_or(memory.occurred_at)),
+        context: patch.context.or(memory.context),
+        entities: Some(patch.entities.unwrap_or(memory.entities)),
+        links: Some(patch.links.unwrap_or(memory.links)),
+        confidence: Some(patch.confidence.unwrap_or(memory.confidence)),
+        metadata: Some(patch.metadata.unwrap_or(memory.metadata)),
+        kind: Some(patch.kind.unwrap_or(memory.kind)),
+        expires_at: patch.expires_at.or(memory.expires_at),
+    }
+}
+
+fn find(state: &SpaceState, name: &SpaceName, id: &MemoryId) -> Result<Slot> {
+    state.slot(id).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("memory \"{id}\" is not stored in space \"{name}\""))
+    })
+}
+
+fn selected(state: &SpaceState, which: &Selection) -> Vec<MemoryId> {
+    let passes = |slot: &Slot| which.filter.passes(state.record(*slot).memory());
+    let slots: Vec<Slot> = match &which.ids {
+        Some(ids) => {
+            let wanted: BTreeSet<&MemoryId> = ids.iter().collect();
+            wanted.into_iter().filter_map(|id| state.slot(id)).filter(passes).collect()
+        }
+        None => state.in_order(None).map(|(_, slot)| slot).filter(passes).collect(),
+    };
+    slots.into_iter().map(|slot| state.record(slot).memory().id.clone()).collect()
+}
+
+fn checked_seeds(
+    state: &SpaceState,
+    name: &SpaceName,
+    seeds: &[(MemoryId, f64)],
+) -> Result<Vec<(Slot, f64)>> {
+    if seeds.is_empty() || seeds.len() > CUE_IDS_MAX {
+        return invalid(format!("seeds has {} entries, it must have 1 to {CUE_IDS_MAX}", seeds.len()));
+    }
+    let check = |(id, activation): &(MemoryId, f64)| {
+        if !(*activation > 0.0 && *activation <= 1.0) {
+            return invalid(format!(
+                "seed \"{id}\" has activation {activation}, it must be above 0 and at most 1"
+            ));
+        }
+        Ok((find(state, name, id)?, *activation))
+    };
+    seeds.iter().map(check).collect()
+}
+
+/// A hash of a request that is the same as long as the program runs on this data: equal requests have equal ones.
+fn fingerprint(memories: &[NewMemory]) -> u64 {
+    let nameless = MemoryId::new("-").expect("one allowed character");
+    let changes = memories.iter().map(|memory| {
+        let id = memory.id.clone().unwrap_or_else(|| nameless.clone());
+        Change::Stored(Box::new(memory.clone().complete(id, Timestamp(0))))
+    });
+    // FNV-1a over the bytes of the log: fingerprints are stored, so nothing that varies with a version of Rust will do.
+    let bytes = encode_changes(changes.collect::<Vec<_>>().iter());
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn conflict<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::new(ErrorKind::Conflict, message))
+}
+
+fn invalid<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::new(ErrorKind::Invalid, message))
+}

@@ -1,0 +1,200 @@
+//! Background work: indexing, checkpoints, and syncs that were put off. Threads take jobs from one queue; a job names
+//! its space, so that work for a space that is gone is simply dropped.
+
+use crate::codec::{Part, encode_part};
+use crate::engine::Shared;
+use crate::error::Result;
+use crate::space::{LogState, Space};
+use crate::writer::version_of;
+use engram_core::hnsw;
+use engram_core::id::SpaceName;
+use engram_core::state::SpaceState;
+use engram_storage::{CheckpointWriter, LogPosition, checkpoint};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Memories that are written to a checkpoint under one read lock.
+const CHECKPOINT_MEMORIES: usize = 128;
+/// Bytes of the index in one frame of a checkpoint.
+const INDEX_PIECE_BYTES: usize = 16 << 20;
+
+/// Nodes of the index whose versions stand in one frame of a checkpoint.
+const INDEX_VERSIONS: usize = 1 << 20;
+
+/// Something to do in the background.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Job {
+    Index(SpaceName),
+    Checkpoint(SpaceName),
+    Stop,
+}
+
+/// What waits to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    queue: Mutex<VecDeque<Job>>,
+    ready: Condvar,
+}
+
+impl Jobs {
+    pub(crate) fn push(&self, job: Job) {
+        self.queue.lock().push_back(job);
+        self.ready.notify_one();
+    }
+
+    fn try_take(&self) -> Option<Job> {
+        self.queue.lock().pop_front()
+    }
+
+    fn take(&self) -> Job {
+        let mut queue = self.queue.lock();
+        loop {
+            match queue.pop_front() {
+                // One `Stop` is for all threads.
+                Some(Job::Stop) => {
+                    queue.push_front(Job::Stop);
+                    self.ready.notify_one();
+                    return Job::Stop;
+                }
+                Some(job) => return job,
+                None => self.ready.wait(&mut queue),
+            }
+        }
+    }
+}
+
+/// What a background thread does until it is told to stop.
+pub(crate) fn work(shared: &Shared) {
+    let mut scratch = hnsw::Scratch::new();
+    loop {
+        match shared.jobs.take() {
+            Job::Stop => return,
+            job => run(shared, job, &mut scratch),
+        }
+    }
+}
+
+fn run(shared: &Shared, job: Job, scratch: &mut hnsw::Scratch) {
+    match job {
+        Job::Stop => {}
+        Job::Index(name) => index(shared, &name, scratch),
+        Job::Checkpoint(name) => {
+            let Some(space) = shared.open_space(&name) else { return };
+            if let Err(error) = write_checkpoint(&space) {
+                tracing::warn!(space = name.as_str(), %error, "checkpoint failed; the log is kept");
+                space.put_checkpoint_off();
+            }
+            space.checkpoint_scheduled.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// One turn of indexing; the job goes back into the queue while there is more, so that spaces take turns.
+fn index(shared: &Shared, name: &SpaceName, scratch: &mut hnsw::Scratch) {
+    let Some(space) = shared.open_space(name) else { return };
+    if space.index_some(scratch) {
+        shared.jobs.push(Job::Index(name.clone()));
+    } else {
+        space.indexing_scheduled.store(false, Ordering::Release);
+        // What was stored between the look and the store of the flag would wait for the next write otherwise.
+        space.schedule_work();
+    }
+}
+
+/// Syncs all open spaces in turn, every `interval`, until the engine is gone.
+pub(crate) fn flush_regularly(shared: &Weak<Shared>, interval: Duration) {
+    loop {
+        std::thread::sleep(interval);
+        let Some(shared) = shared.upgrade() else { return };
+        for space in shared.open_spaces() {
+            if let Err(error) = space.flush() {
+                tracing::error!(space = space.name().as_str(), %error, "sync failed");
+            }
+        }
+    }
+}
+
+/// Writes the state to a checkpoint and removes the log that it stands for. Memories are read a few at a time while
+/// writes go on, so the checkpoint may hold some changes that are newer than its position; replaying them again
+/// changes nothing.
+pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
+    let _alone = space.checkpointing.lock();
+    let position = space.position();
+    match &*space.log.lock() {
+        LogState::Open(open) if open.checkpoint.0 < position || space.indexed.load(Ordering::Relaxed) > 0 => {
+        }
+        // Written meanwhile, nothing to write, or the folder is no longer ours.
+        _ => return Ok(()),
+    }
+    let vfs = space.shared.options.vfs.clone();
+    space.indexed.store(0, Ordering::Relaxed);
+    let mut writer = CheckpointWriter::create(vfs.clone(), &space.dir, LogPosition(position))?;
+    let mut after = None;
+    loop {
+        let parts = {
+            let state = space.read();
+            memories_after(&state, &mut after)
+        };
+        // What arrives later is in the log.
+        let done = parts.len() <= 1 || after.is_some_and(|arrival| arrival > version_of(position + 1));
+        for part in &parts {
+            writer.push(&encode_part(part))?;
+        }
+        if done {
+            break;
+        }
+    }
+    // Into a list first: the lock of a loop's head is held until the loop ends.
+    let parts = keys_and_index(&space.read());
+    for part in parts {
+        writer.push(&encode_part(&part))?;
+    }
+    // It may hold changes that are logged but not synced, and must not outlive them.
+    space.flush()?;
+    if !matches!(*space.log.lock(), LogState::Open(_)) {
+        return Ok(());
+    }
+    let bytes = writer.finish()?;
+    if let LogState::Open(open) = &mut *space.log.lock() {
+        open.log.remove_through(LogPosition(position))?;
+        open.checkpoint = (position, bytes);
+    }
+    checkpoint::remove_older(&*vfs, &space.dir, LogPosition(position))?;
+    Ok(())
+}
+
+/// The settings, and the next memories in order of arrival.
+fn memories_after(state: &SpaceState, after: &mut Option<u64>) -> Vec<Part> {
+    let mut parts = vec![Part::Settings(*state.settings())];
+    for (arrival, slot) in state.in_order(*after).take(CHECKPOINT_MEMORIES) {
+        *after = Some(arrival);
+        let version = state.record(slot).version;
+        parts.push(Part::Memory { slot, arrival, version, memory: Box::new(state.memory(slot)) });
+    }
+    parts
+}
+
+fn keys_and_index(state: &SpaceState) -> Vec<Part> {
+    let keys = state.keys().map(|(version, keyed)| Part::Keyed { version: *version, keyed: keyed.clone() });
+    let mut parts: Vec<Part> = keys.collect();
+    if !state.index().is_empty() {
+        let slots = (0..state.slots_end() as u32).filter(|slot| state.index().contains(*slot));
+        let versions: Vec<(u32, u64)> = slots.map(|slot| (slot, state.record(slot).version)).collect();
+        parts.extend(versions.chunks(INDEX_VERSIONS).map(|some| Part::IndexVersions(some.to_vec())));
+        parts.extend(
+            state.index().encode().chunks(INDEX_PIECE_BYTES).map(|piece| Part::IndexBytes(piece.to_vec())),
+        );
+    }
+    parts
+}
+
+/// Does what waits, on the calling thread.
+pub(crate) fn work_off(shared: &Shared) {
+    let mut scratch = hnsw::Scratch::new();
+    while let Some(job) = shared.jobs.try_take() {
+        run(shared, job, &mut scratch);
+    }
+}
