@@ -1,0 +1,248 @@
+//! Random requests over few spaces, ids, words and keys, so that they meet. Some are refused on purpose.
+
+use engram::{
+    DecayLaw, Embedder, Language, Link, MemoryId, MemoryKind, NewMemory, SpaceName, SpaceSettings, Timestamp,
+};
+use fastrand::Rng;
+
+/// Numbers a vector; some vectors have one more, to be refused.
+const DIMENSIONS: usize = 3;
+const WORDS: [&str; 8] = ["rain", "snow", "Bath", "Anna", "river", "walked", "tea", "station"];
+
+/// What happens next.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Request(Box<Request>),
+    /// Background work: indexing and checkpoints.
+    WorkOff,
+    /// Closes the engine and opens it again.
+    Reopen,
+    /// Recalls in one space.
+    Look(SpaceName),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    Store(Store),
+    Patch {
+        space: SpaceName,
+        id: MemoryId,
+        patch: NewMemory,
+    },
+    Delete {
+        space: SpaceName,
+        id: MemoryId,
+    },
+    /// Those in a context, of these ids where given.
+    DeleteMatching {
+        space: SpaceName,
+        ids: Option<Vec<MemoryId>>,
+        context: String,
+    },
+    Link {
+        space: SpaceName,
+        from: MemoryId,
+        link: Link,
+    },
+    Unlink {
+        space: SpaceName,
+        from: MemoryId,
+        to: MemoryId,
+        kind: String,
+    },
+    Settings(Settings),
+    DeleteSpace {
+        space: SpaceName,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pub(crate) space: SpaceName,
+    pub(crate) memories: Vec<NewMemory>,
+    pub(crate) replace: bool,
+    pub(crate) key: Option<String>,
+}
+
+/// Settings to change; the others stay.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) space: SpaceName,
+    embedder: Option<Embedder>,
+    decay: DecayLaw,
+    language: Option<Language>,
+    memories_max: Option<u64>,
+}
+
+impl Settings {
+    pub(crate) fn laid_over(&self, settings: SpaceSettings) -> SpaceSettings {
+        SpaceSettings {
+            embedder: self.embedder.or(settings.embedder),
+            decay: self.decay,
+            language: self.language.unwrap_or(settings.language),
+            memories_max: self.memories_max,
+            ..settings
+        }
+    }
+}
+
+impl Request {
+    pub(crate) fn space(&self) -> &SpaceName {
+        match self {
+            Self::Store(Store { space, .. }) | Self::Settings(Settings { space, .. }) => space,
+            Self::Patch { space, .. }
+            | Self::Delete { space, .. }
+            | Self::DeleteMatching { space, .. }
+            | Self::Link { space, .. }
+            | Self::Unlink { space, .. }
+            | Self::DeleteSpace { space } => space,
+        }
+    }
+}
+
+/// Makes steps.
+#[derive(Debug, Clone)]
+pub(crate) struct Workload {
+    rng: Rng,
+    spaces: Vec<SpaceName>,
+    /// Whether requests carry idempotency keys.
+    keyed: bool,
+    ids: u32,
+}
+
+impl Workload {
+    pub(crate) fn new(seed: u64, keyed: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let spaces = ["a", "A", "other-space"];
+        let spaces = spaces[..rng.usize(1..=3)].iter();
+        let spaces = spaces.map(|name| SpaceName::new(name).expect("a valid name")).collect();
+        Self { ids: rng.u32(3..=9), rng, spaces, keyed }
+    }
+
+    /// The next `count` steps.
+    pub(crate) fn steps(&mut self, count: usize) -> Vec<Step> {
+        (0..count).map(|_| self.step()).collect()
+    }
+
+    fn step(&mut self) -> Step {
+        let space = self.space();
+        match self.rng.u32(0..100) {
+            0..=14 => Step::WorkOff,
+            15..=17 => Step::Reopen,
+            18..=22 => Step::Look(space),
+            _ => Step::Request(Box::new(self.request(space))),
+        }
+    }
+
+    /// A write to `space`.
+    pub(crate) fn request(&mut self, space: SpaceName) -> Request {
+        match self.rng.u32(0..100) {
+            0..=51 => Request::Store(self.store(space)),
+            52..=61 => {
+                let patch = NewMemory { id: None, ..self.memory() };
+                Request::Patch { space, id: self.id(), patch }
+            }
+            62..=73 => Request::Delete { space, id: self.id() },
+            74..=76 => {
+                let ids = self.rng.bool().then(|| (0..3).map(|_| self.id()).collect());
+                Request::DeleteMatching { space, ids, context: self.context() }
+            }
+            77..=86 => Request::Link { space, from: self.id(), link: self.link() },
+            87..=90 => {
+                let Link { to, kind, .. } = self.link();
+                Request::Unlink { space, from: self.id(), to, kind }
+            }
+            91..=95 => Request::Settings(self.settings(space)),
+            _ => Request::DeleteSpace { space },
+        }
+    }
+
+    pub(crate) fn space(&mut self) -> SpaceName {
+        self.spaces[self.rng.usize(..self.spaces.len())].clone()
+    }
+
+    pub(crate) fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    fn store(&mut self, space: SpaceName) -> Store {
+        let count = if self.rng.u32(0..4) == 0 { self.rng.usize(2..5) } else { 1 };
+        let mut memories: Vec<NewMemory> = (0..count).map(|_| self.memory()).collect();
+        let mut key = None;
+        if self.keyed && self.rng.u32(0..5) == 0 {
+            let number = self.rng.u32(0..4);
+            key = Some(format!("key {number}"));
+            // Mostly the same request with the same key.
+            if self.rng.u32(0..4) > 0 {
+                let mut fixed = Self { rng: Rng::with_seed(u64::from(number)), ..self.clone() };
+                memories = vec![fixed.memory()];
+            }
+        }
+        Store { space, memories, replace: self.rng.u32(0..3) == 0, key }
+    }
+
+    fn memory(&mut self) -> NewMemory {
+        let embedding = (self.rng.u32(0..3) > 0).then(|| {
+            let numbers = DIMENSIONS + usize::from(self.rng.u32(0..40) == 0);
+            (0..numbers).map(|_| self.rng.f32() + 0.01).collect()
+        });
+        let content = match self.rng.u32(0..50) {
+            0 => Some(" ".to_string()),
+            1..=5 => None,
+            6 => Some("rain ".repeat(400)),
+            _ => Some(self.text()),
+        };
+        let once = |rng: &mut Rng| rng.u32(0..4) == 0;
+        NewMemory {
+            id: Some(self.id()),
+            content,
+            embedding,
+            occurred_at: once(&mut self.rng).then(|| Timestamp(self.rng.i64(0..3))),
+            context: self.rng.bool().then(|| self.context()),
+            entities: once(&mut self.rng).then(|| vec![self.text()]),
+            links: once(&mut self.rng).then(|| vec![self.link()]),
+            confidence: once(&mut self.rng).then(|| self.rng.f32()),
+            metadata: once(&mut self.rng).then(|| {
+                let value = serde_json::Value::from(self.rng.u32(0..3));
+                serde_json::Map::from_iter([("n".to_string(), value)])
+            }),
+            kind: once(&mut self.rng).then_some(MemoryKind::Concept),
+            expires_at: once(&mut self.rng).then(|| Timestamp(self.rng.i64(0..100) * 1_000_000)),
+        }
+    }
+
+    fn settings(&mut self, space: SpaceName) -> Settings {
+        let rng = &mut self.rng;
+        let embedder = match rng.u32(0..6) {
+            0 => Some(Embedder::None),
+            1..=3 => Some(Embedder::Caller { dimensions: DIMENSIONS }),
+            _ => None,
+        };
+        let language = match rng.u32(0..4) {
+            0 => Some(Language::None),
+            1 => Some(Language::Auto),
+            _ => None,
+        };
+        let decay = if rng.bool() { DecayLaw::None } else { DecayLaw::Fsrs6 };
+        let memories_max = (rng.u32(0..3) == 0).then(|| rng.u64(2..8));
+        Settings { space, embedder, decay, language, memories_max }
+    }
+
+    pub(crate) fn text(&mut self) -> String {
+        let words = self.rng.usize(1..6);
+        (0..words).map(|_| WORDS[self.rng.usize(..WORDS.len())]).collect::<Vec<_>>().join(" ")
+    }
+
+    fn id(&mut self) -> MemoryId {
+        MemoryId::new(&format!("m{}", self.rng.u32(0..self.ids))).expect("a valid id")
+    }
+
+    fn context(&mut self) -> String {
+        format!("context {}", self.rng.u32(0..2))
+    }
+
+    fn link(&mut self) -> Link {
+        let kind = if self.rng.bool() { "next" } else { "supersedes" }.to_string();
+        Link { to: self.id(), kind, weight: self.rng.u32(1..=4) as f32 / 4.0 }
+    }
+}

@@ -1,0 +1,337 @@
+//! An engine on a faulty disk beside the model of what it acknowledged. A step does the same to both and compares the
+//! answers; `recover` opens the engine after a fault and finds out which of the possible states it has.
+
+use crate::model::{Answer, Model, ModelSpace};
+use crate::workload::{Request, Step, Store, Workload};
+use engram::clock::Clock;
+use engram::{
+    Condition, Cue, Engine, Error, ErrorKind, FaultyVfs, Field, Filter, HnswParams, Operand, Options,
+    RecallOptions, Result, Selection, Space, SpaceName, StoreOptions, SyncMode, Test, Timestamp, Vfs,
+};
+use engram_core::associate::Analysis;
+use engram_core::state::{Change, SpaceState};
+use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+const FOLDER: &str = "data";
+const MEMORIES_MAX: usize = 1000;
+const PARAMS: HnswParams = HnswParams { m: 4, ef_construction: 8, ef_search: 8 };
+
+/// What a fault may have cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Nothing but the request in flight.
+    InFlight,
+    /// In each space the newest requests that nothing made durable.
+    Unsynced,
+}
+
+/// A request that got no answer worth anything: it was carried out, or it was not.
+#[derive(Debug, Clone)]
+struct InFlight {
+    space: SpaceName,
+    after: Option<ModelSpace>,
+}
+
+pub(crate) struct World {
+    pub(crate) vfs: FaultyVfs,
+    pub(crate) model: Model,
+    in_flight: Option<InFlight>,
+    /// For each space the states since it was last known to be durable, oldest first.
+    history: BTreeMap<SpaceName, Vec<Option<ModelSpace>>>,
+    engine: Option<Engine>,
+    options: Options,
+    now: Arc<AtomicI64>,
+    rng: Rng,
+}
+
+impl World {
+    /// An empty disk. `seed` shapes the engine; `fault_seed` decides what faults leave.
+    pub(crate) fn new(seed: u64, fault_seed: u64, sync: SyncMode) -> Self {
+        let mut rng = Rng::with_seed(seed ^ 0x5eed);
+        let vfs = FaultyVfs::new(fault_seed);
+        let now = Arc::new(AtomicI64::new(0));
+        let clock = now.clone();
+        let options = Options {
+            sync,
+            hnsw: PARAMS,
+            background_threads: 0,
+            checkpoint_bytes: rng.u64(300..3000),
+            segment_bytes_max: rng.u64(200..2500),
+            vfs: Arc::new(vfs.clone()),
+            clock: Clock::driven(move || Timestamp(clock.load(Ordering::Relaxed))),
+            ..Options::new(FOLDER)
+        };
+        let (model, history) = (Model::default(), BTreeMap::new());
+        Self { vfs, model, in_flight: None, history, engine: None, options, now, rng }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("the engine is open")
+    }
+
+    /// Opens the engine, without looking into its spaces.
+    pub(crate) fn open(&mut self) -> Result<()> {
+        self.engine = None;
+        self.engine = Some(Engine::open(self.options.clone())?);
+        Ok(())
+    }
+
+    /// Drops the engine as a process does that dies.
+    pub(crate) fn kill(&mut self) {
+        self.engine = None;
+    }
+
+    /// Closes the engine. All that it holds is durable after.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        let closed = self.engine().close();
+        self.engine = None;
+        if closed.is_ok() {
+            self.history.clear();
+        }
+        closed
+    }
+
+    /// Does the steps until the disk crashes. Anything unexpected before is a panic.
+    pub(crate) fn run(&mut self, steps: &[Step]) {
+        for step in steps {
+            let outcome = match step {
+                Step::Request(request) => self.request(request),
+                Step::WorkOff => {
+                    self.engine().work_off();
+                    Ok(())
+                }
+                Step::Reopen => self.close().and_then(|()| self.open()),
+                Step::Look(space) => self.look(space),
+            };
+            if self.vfs.crashed() {
+                return;
+            }
+            if let Err(error) = outcome {
+                panic!("{step:?}: {error}");
+            }
+        }
+    }
+
+    /// Does a request and compares the answers. An error means that the disk got in the way: it has what the engine
+    /// said, and the request is in flight unless `refused` says otherwise.
+    pub(crate) fn request(&mut self, request: &Request) -> Result<()> {
+        let now = Timestamp(self.now.fetch_add(1_000_000, Ordering::Relaxed) + 1_000_000);
+        let mut after = self.model.clone();
+        let expected = after.carry_out(request, now);
+        let found = carry_out(self.engine(), request);
+        let space = request.space().clone();
+        if let Err(error) = &found
+            && Err(error.kind()) != expected
+        {
+            let after = after.spaces.remove(&space);
+            self.in_flight = Some(InFlight { space, after });
+            return Err(error.clone());
+        }
+        let found: Answer = found.map_err(|error| error.kind());
+        assert_eq!(found, expected, "{request:?}");
+        let before = self.model.spaces.get(&space).cloned();
+        self.model = after;
+        match self.model.spaces.get(&space).cloned() {
+            // A deletion is durable in every mode.
+            None => drop(self.history.insert(space, vec![None])),
+            Some(after) => self.history.entry(space).or_insert_with(|| vec![before]).push(Some(after)),
+        }
+        Ok(())
+    }
+
+    /// Takes the last failed request as not carried out.
+    pub(crate) fn refused(&mut self) {
+        self.in_flight = None;
+    }
+
+    /// Opens the engine after a fault, finds out which state it has, and compares everything. An error is a further
+    /// fault; damage is a panic.
+    pub(crate) fn recover(&mut self, loss: Loss) -> Result<()> {
+        self.open().and_then(|()| self.settle(loss)).inspect_err(|error| {
+            assert_ne!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert_ne!(error.kind(), ErrorKind::Locked, "{error}");
+        })
+    }
+
+    fn settle(&mut self, loss: Loss) -> Result<()> {
+        let found = self.observe()?;
+        if loss == Loss::Unsynced {
+            self.choose_among_history(&found);
+        } else if !self.model.looks_like(&found) {
+            let InFlight { space, after } = self.in_flight.take().unwrap_or_else(|| {
+                panic!("no request was in flight; found\n{found:#?}\nexpected\n{:#?}", self.model)
+            });
+            set(&mut self.model, &space, after);
+        }
+        let in_flight = self.in_flight.take();
+        assert!(
+            self.model.looks_like(&found),
+            "found\n{found:#?}\nexpected\n{:#?}\nor with {in_flight:#?}",
+            self.model
+        );
+        // Recovery made durable what it found.
+        self.history.clear();
+        self.compare()
+    }
+
+    /// Takes for each space the newest state that looks like what was found.
+    fn choose_among_history(&mut self, found: &Model) {
+        let mut history = std::mem::take(&mut self.history);
+        if let Some(InFlight { space, after }) = self.in_flight.take() {
+            let before = self.model.spaces.get(&space).cloned();
+            history.entry(space).or_insert_with(|| vec![before]).push(after);
+        }
+        for (space, states) in history {
+            let seen = found.spaces.get(&space);
+            let same = |state: &Option<ModelSpace>| match (state, seen) {
+                (Some(state), Some(seen)) => {
+                    state.settings == seen.settings && state.memories == seen.memories
+                }
+                (state, seen) => state.is_none() && seen.is_none(),
+            };
+            let state = states.iter().rev().find(|state| same(state)).unwrap_or_else(|| {
+                panic!("space {space} is in none of the states it had; found\n{seen:#?}\nhad\n{states:#?}")
+            });
+            set(&mut self.model, &space, state.clone());
+        }
+    }
+
+    /// What the engine holds, as a model.
+    pub(crate) fn observe(&self) -> Result<Model> {
+        let mut model = Model::default();
+        for name in self.engine().spaces()? {
+            let space = self.engine().space(&name)?;
+            let page = space.list(&Filter::default(), None, MEMORIES_MAX)?;
+            model.spaces.insert(name, ModelSpace::new(space.settings(), page.memories));
+        }
+        Ok(model)
+    }
+
+    /// Compares everything that the engine holds with the model, derived things included.
+    pub(crate) fn compare(&mut self) -> Result<()> {
+        assert_eq!(self.engine().spaces()?, self.model.spaces.keys().cloned().collect::<Vec<_>>());
+        for (name, expected) in &self.model.spaces {
+            let space = self.engine().space(name)?;
+            let found = space.list(&Filter::default(), None, MEMORIES_MAX)?.memories;
+            assert_eq!(found, expected.memories, "in space {name}");
+            assert_eq!(space.dump(), rebuilt(expected).dump(), "in space {name}");
+        }
+        let names: Vec<SpaceName> = self.model.spaces.keys().cloned().collect();
+        names.iter().try_for_each(|name| self.look(name))
+    }
+
+    /// Recalls a memory by its words and by its vector, and by chance words: what is there is found, and nothing else.
+    fn look(&mut self, name: &SpaceName) -> Result<()> {
+        let space = match (self.engine().space(name), self.model.spaces.get(name)) {
+            (Ok(space), Some(_)) => space,
+            (Ok(space), None) => panic!("space {name} should not be there: {:?}", space.dump()),
+            (Err(error), None) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            (Err(error), _) => return Err(error),
+        };
+        let now = self.engine().now();
+        let memories = &self.model.spaces[name].memories;
+        let Some(memory) = self.rng.choice(memories) else { return Ok(()) };
+        let text = memory.content.as_ref().map(Cue::text);
+        let vector = memory
+            .embedding
+            .as_ref()
+            .map(|embedding| Cue { embedding: Some(embedding.clone()), ..Cue::default() });
+        for cue in [text, vector].into_iter().flatten() {
+            let options = RecallOptions { limit: MEMORIES_MAX, ..RecallOptions::at(now) };
+            let found = space.recall(&cue, &options)?;
+            for hit in &found.hits {
+                assert!(memories.contains(&hit.memory), "{cue:?} recalls {:?}", hit.memory);
+            }
+            let there =
+                found.hits.iter().any(|h| h.memory.id == memory.id || h.duplicates.contains(&memory.id));
+            let expired = memory.expires_at.is_some_and(|at| at <= now);
+            assert_eq!(there, !expired, "{cue:?} in space {name} at {now:?}: {memory:?}");
+        }
+        Ok(())
+    }
+
+    /// Every file of every space with its size.
+    pub(crate) fn files(&self) -> Result<Vec<(PathBuf, u64)>> {
+        let spaces = Path::new(FOLDER).join("spaces");
+        let mut files = Vec::new();
+        for space in self.vfs.list(&spaces).map_err(Error::from)? {
+            for file in self.vfs.list(&spaces.join(&space)).map_err(Error::from)? {
+                let path = spaces.join(&space).join(file);
+                let bytes = self.vfs.size(&path).map_err(Error::from)?;
+                files.push((path, bytes));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files().expect("the disk is whole").iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Tries a write after one was refused. If it goes through, the refused one has not happened; otherwise that may
+    /// come to light when the engine is opened again.
+    pub(crate) fn probe(&mut self, workload: &mut Workload, space: &SpaceName) -> Result<()> {
+        let in_flight = self.in_flight.clone();
+        loop {
+            let request = workload.request(space.clone());
+            let mut copy = self.model.clone();
+            let changes = copy.carry_out(&request, self.engine().now()).is_ok() && copy != self.model;
+            if changes && !matches!(request, Request::DeleteSpace { .. }) {
+                let outcome = self.request(&request);
+                self.in_flight = if outcome.is_ok() { None } else { in_flight };
+                return outcome;
+            }
+        }
+    }
+}
+
+fn set(model: &mut Model, space: &SpaceName, state: Option<ModelSpace>) {
+    match state {
+        Some(state) => drop(model.spaces.insert(space.clone(), state)),
+        None => drop(model.spaces.remove(space)),
+    }
+}
+
+/// A state that only ever saw what the model holds.
+fn rebuilt(space: &ModelSpace) -> SpaceState {
+    let mut state = SpaceState::new(PARAMS);
+    state.apply(1, Change::Settings(space.settings), None);
+    for (version, memory) in (2..).zip(&space.memories) {
+        let analysis = Analysis::of(memory, space.settings.language);
+        state.apply(version, Change::Stored(Box::new(memory.clone())), Some(&analysis));
+    }
+    state
+}
+
+fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<engram::MemoryId>> {
+    let space = || engine.space(request.space());
+    match request {
+        Request::Store(store) => {
+            let Store { memories, replace, key, .. } = store.clone();
+            let options = StoreOptions { replace, idempotency_key: key };
+            Ok(engine.space_or_new(&store.space)?.store(memories, &options)?.ids)
+        }
+        Request::Patch { id, patch, .. } => Ok(vec![space()?.patch(id, patch.clone())?.id]),
+        Request::Delete { id, .. } => space()?.delete(id).map(|_| vec![id.clone()]),
+        Request::DeleteMatching { ids, context, .. } => {
+            let equals = Test::Equals(Operand::Json(context.as_str().into()));
+            let filter =
+                Filter { must: vec![Condition { field: Field::Context, test: equals }], ..Filter::default() };
+            let mut gone = space()?.delete_matching(&Selection { ids: ids.clone(), filter })?;
+            gone.sort();
+            Ok(gone)
+        }
+        Request::Link { from, link, .. } => space()?.link(from, link.clone()).map(|_| vec![]),
+        Request::Unlink { from, to, kind, .. } => space()?.unlink(from, to, kind).map(|_| vec![]),
+        Request::Settings(settings) => {
+            let space: Arc<Space> = engine.space_or_new(&settings.space)?;
+            space.set_settings(settings.laid_over(space.settings())).map(|_| vec![])
+        }
+        Request::DeleteSpace { space } => engine.delete_space(space).map(|_| vec![]),
+    }
+}
