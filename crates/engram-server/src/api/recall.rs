@@ -1,0 +1,373 @@
+//! Cues and what they bring to mind, activation, and the lines of files of cues and answers.
+
+use super::{FilterIn, MemoryOut, Result, Time, memory_ids};
+use crate::error::ApiError;
+use engram::{
+    Activated, Cue, Filter, MemoryId, RecallOptions, Recalled, RecalledHit, RecalledPath, Timestamp,
+};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+objects! {
+    CueIn: "a cue: an object with text, embedding or ids",
+    CueLine: "a cue: an object such as {\"id\": \"q1\", \"text\": \"where does Ada live?\"}",
+    ActivateIn: "seeds or a cue: an object such as {\"seeds\": [{\"id\": \"m1\", \"activation\": 1}]}",
+    SeedIn: "a seed: an object such as {\"id\": \"m1\", \"activation\": 1}",
+}
+
+/// What a recall starts from, and how.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
+pub struct CueIn {
+    /// Words, up to 64 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// A vector of the space's dimension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Vec<f32>>,
+    /// Memories that are in mind already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// Hits wanted, 1 to 1000; 10 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Only memories that pass are hits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterIn>,
+    /// The present; the clock when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Time>,
+    /// Only what was stored, and not superseded, by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+    /// Hits below this relevance, 0..=1, are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_relevance: Option<f32>,
+    /// Associations that spreading may visit; 0 means no spreading.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<usize>,
+    /// Compare with every vector instead of asking the index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    /// Give each hit its parts and paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<bool>,
+    /// Give each hit its embedding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with_embedding: Option<bool>,
+    /// Not served yet: `true` is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reinforce: Option<bool>,
+}
+
+impl CueIn {
+    /// A cue of words alone.
+    pub fn text(text: impl Into<String>) -> Self {
+        CueIn { text: Some(text.into()), ..Self::default() }
+    }
+
+    /// The cue and how to recall. `now` is the present, unless the cue names another.
+    pub(crate) fn into_parts(mut self, now: Timestamp) -> Result<(Cue, RecallOptions)> {
+        let cue = Cue {
+            text: self.text.take(),
+            embedding: self.embedding.take(),
+            ids: memory_ids(self.ids.take())?,
+        };
+        cue.check().map_err(|error| ApiError::invalid(error.to_string()))?;
+        Ok((cue, self.into_options(now)?))
+    }
+
+    /// How to recall, whatever from.
+    pub(crate) fn into_options(self, now: Timestamp) -> Result<RecallOptions> {
+        if self.reinforce == Some(true) {
+            return Err(ApiError::invalid(
+                "reinforce is true, and this version does not reinforce; leave it out to recall without a trace",
+            ));
+        }
+        let mut options = RecallOptions::at(self.now.map_or(now, |time| time.0));
+        options.limit = self.limit.unwrap_or(options.limit);
+        options.filter = self.filter.map(Filter::try_from).transpose()?.unwrap_or_default();
+        options.as_of = self.as_of.map(|time| time.0);
+        options.relevance_min = self.min_relevance;
+        options.budget = self.budget;
+        options.exact = self.exact.unwrap_or(false);
+        options.explain = self.explain.unwrap_or(false);
+        options.check().map_err(|error| ApiError::invalid(error.to_string()))?;
+        Ok(options)
+    }
+}
+
+/// A line of a file of cues.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
+pub struct CueLine {
+    /// The caller's name of the cue; comes back in the answer.
+    pub id: String,
+    /// Words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// A vector of the space's dimension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Vec<f32>>,
+    /// Memories that are in mind already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// Only memories that pass are hits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterIn>,
+    /// The present; the clock when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Time>,
+    /// Only what was stored, and not superseded, by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+}
+
+impl CueLine {
+    /// The line's name and its cue.
+    pub fn into_cue(self) -> (String, CueIn) {
+        let cue = CueIn {
+            text: self.text,
+            embedding: self.embedding,
+            ids: self.ids,
+            filter: self.filter,
+            now: self.now,
+            as_of: self.as_of,
+            ..CueIn::default()
+        };
+        (self.id, cue)
+    }
+}
+
+/// A line of a file of answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankedLine {
+    /// The cue's.
+    pub id: String,
+    /// Ids of the hits, best first.
+    pub ranked: Vec<String>,
+    /// Relevance of each hit.
+    pub relevance: Vec<f32>,
+    /// Whether nothing was found that the cue was likely after.
+    pub abstain: bool,
+}
+
+impl RankedLine {
+    /// The answer to the cue named `id`.
+    pub fn new(id: String, recalled: &RecallOut) -> Self {
+        RankedLine {
+            id,
+            ranked: recalled.hits.iter().map(|hit| hit.memory.id.clone()).collect(),
+            relevance: recalled.hits.iter().map(|hit| hit.relevance).collect(),
+            abstain: recalled.abstain,
+        }
+    }
+}
+
+/// What a recall gives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecallOut {
+    /// Best first; given also when `abstain` is true.
+    pub hits: Vec<HitOut>,
+    /// Whether nothing was found that the cue was likely after.
+    pub abstain: bool,
+    /// Memories that the ranking looked at.
+    pub activated: usize,
+    /// Whether a budget left something out.
+    pub truncated: bool,
+    /// Milliseconds within the engine.
+    pub took_ms: f64,
+}
+
+/// One recalled memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HitOut {
+    /// The memory's own fields stand beside those of the hit.
+    #[serde(flatten)]
+    pub memory: MemoryOut,
+    /// Orders the hits of one recall; says nothing across recalls.
+    pub score: f32,
+    /// Probability, 0..=1, that this hit is what the cue was after.
+    pub relevance: f32,
+    /// Probability, 0..=1, that the memory is still remembered.
+    pub retrievability: f32,
+    /// Where it was found: `hot`, `warm` or `cold`.
+    pub tier: String,
+    /// Ids of memories of the same content that this hit stands for.
+    pub duplicates: Vec<String>,
+    /// What made the score; with `explain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<PartsOut>,
+    /// How activation came here, strongest first; with `explain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<PathOut>>,
+}
+
+/// The evidence behind a hit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PartsOut {
+    /// Cosine of the two vectors.
+    pub dense: f32,
+    /// BM25 of the cue's words.
+    pub lexical: f32,
+    /// Activation that reached the memory from other seeds.
+    pub activation: f32,
+    /// What the cue's words about time added.
+    pub time: f32,
+}
+
+/// One way that activation took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PathOut {
+    /// How much of the hit's activation came this way.
+    pub share: f32,
+    /// From the seed to the hit.
+    pub steps: Vec<StepOut>,
+}
+
+/// A memory on a path; the first step has no `via`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepOut {
+    /// Kind of the association that led here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// Its weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f32>,
+    /// The memory.
+    pub memory: String,
+}
+
+impl RecallOut {
+    /// The reply; parts and paths only if `explain`, embeddings only if `with_embedding`.
+    pub(crate) fn new(recalled: Recalled, explain: bool, with_embedding: bool, took_ms: f64) -> Self {
+        let hits = recalled.hits.into_iter().map(|hit| HitOut::new(hit, explain, with_embedding)).collect();
+        RecallOut {
+            hits,
+            abstain: recalled.abstain,
+            activated: recalled.activated,
+            truncated: recalled.truncated,
+            took_ms,
+        }
+    }
+}
+
+impl HitOut {
+    fn new(hit: RecalledHit, explain: bool, with_embedding: bool) -> Self {
+        HitOut {
+            memory: MemoryOut::new(hit.memory, with_embedding),
+            score: hit.score,
+            relevance: hit.relevance,
+            retrievability: hit.retrievability,
+            tier: hit.tier.as_str().to_owned(),
+            duplicates: hit.duplicates.iter().map(MemoryId::to_string).collect(),
+            parts: explain.then_some(PartsOut {
+                dense: hit.parts.dense,
+                lexical: hit.parts.lexical,
+                activation: hit.parts.activation,
+                time: hit.parts.time,
+            }),
+            paths: explain.then(|| hit.paths.into_iter().map(PathOut::from).collect()),
+        }
+    }
+}
+
+impl From<RecalledPath> for PathOut {
+    fn from(path: RecalledPath) -> Self {
+        let steps = path.steps.into_iter().map(|step| StepOut {
+            weight: step.via.is_some().then_some(step.weight),
+            via: step.via,
+            memory: step.memory.to_string(),
+        });
+        PathOut { share: path.share, steps: steps.collect() }
+    }
+}
+
+/// Where activation starts: seeds, or a cue.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
+pub struct ActivateIn {
+    /// Memories and how active they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Vec<SeedIn>>,
+    /// Words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// A vector of the space's dimension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Vec<f32>>,
+    /// Memories that are in mind already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// Activations wanted, 1 to 1000; 10 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Only memories that pass are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterIn>,
+    /// The present; the clock when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Time>,
+    /// Only what was stored, and not superseded, by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+    /// Associations that spreading may visit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<usize>,
+}
+
+/// A memory that activation starts from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
+pub struct SeedIn {
+    /// The memory.
+    pub id: String,
+    /// How active it is, above 0 and at most 1; 1 when absent.
+    #[serde(default = "full_activation")]
+    pub activation: f64,
+}
+
+fn full_activation() -> f64 {
+    1.0
+}
+
+/// What an activation gives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActivateOut {
+    /// Most active first.
+    pub activations: Vec<ActivationOut>,
+    /// Associations that were visited.
+    pub visited: usize,
+    /// Activation that was not passed on.
+    pub residual: f64,
+    /// Whether a budget left something out.
+    pub truncated: bool,
+    /// Milliseconds within the engine.
+    pub took_ms: f64,
+}
+
+/// How active a memory became.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActivationOut {
+    /// The memory.
+    pub id: String,
+    /// Its activation.
+    pub activation: f64,
+}
+
+impl ActivateOut {
+    pub(crate) fn new(activated: Activated, took_ms: f64) -> Self {
+        let activations = activated.activations.into_iter();
+        ActivateOut {
+            activations: activations
+                .map(|(id, activation)| ActivationOut { id: id.to_string(), activation })
+                .collect(),
+            visited: activated.visited,
+            residual: activated.residual,
+            truncated: activated.truncated,
+            took_ms,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Whether the server takes traffic, and the warm-up that it does before. Not ready until every space is open and
+//! warm; once ready, only a drain ends it. A warm-up that is slow is logged and tried again, and kills nothing.
+
+use engram::clock::Stopwatch;
+use engram::{Cue, Engine, Filter, Memory, RecallOptions, Space, Tier};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The mean recall of a warm-up shall be under this.
+const RECALL_MEAN_MAX: Duration = Duration::from_millis(5);
+/// The share of fetches served hot that makes a server ready for the first time.
+const HIT_RATE_MIN: f64 = 0.7;
+/// Time that one run of the warm-up spends on recalls: what is warm by then is what a restart should wait for.
+const PRIMING_MAX: Duration = Duration::from_millis(300);
+/// Runs of the warm-up before slow recalls are accepted as they are.
+const RUNS_MAX: usize = 2;
+
+/// Ready, or why not.
+#[derive(Debug)]
+pub(crate) struct Health(Mutex<State>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Starting(String),
+    Ready,
+    Draining,
+}
+
+impl Health {
+    pub(crate) fn starting() -> Self {
+        Health(Mutex::new(State::Starting("the server is starting".into())))
+    }
+
+    /// Why the server takes no traffic; `None` when it does.
+    pub(crate) fn reason(&self) -> Option<String> {
+        match &*self.state() {
+            State::Starting(reason) => Some(reason.clone()),
+            State::Ready => None,
+            State::Draining => {
+                Some("the server is draining: it answers what it has received, and stops".into())
+            }
+        }
+    }
+
+    pub(crate) fn drain(&self) {
+        *self.state() = State::Draining;
+    }
+
+    fn is_draining(&self) -> bool {
+        *self.state() == State::Draining
+    }
+
+    /// A drain that came first stays.
+    fn say(&self, state: State) {
+        let mut own = self.state();
+        if *own != State::Draining {
+            *own = state;
+        }
+    }
+
+    /// Nothing that holds the lock can panic half way, so a poisoned state is a good one.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens every space, recalls by `patterns` of their memories, and says ready. Blocks; ends early at a drain.
+pub(crate) fn warm_up(engine: &Engine, health: &Health, patterns: usize) {
+    let watch = Stopwatch::start();
+    let spaces = match open_spaces(engine, health) {
+        Ok(spaces) => spaces,
+        Err(reason) => return health.say(State::Starting(reason)),
+    };
+    log_phase("open spaces", watch, spaces.len());
+    let watch = Stopwatch::start();
+    let cues = choose_cues(&spaces, patterns);
+    log_phase("load memories", watch, cues.len());
+    for run in 1..=RUNS_MAX {
+        health.say(State::Starting(format!("warming up with {} cues", cues.len())));
+        let watch = Stopwatch::start();
+        let warmth = prime(engine, health, &cues);
+        log_phase("prime with cues", watch, warmth.recalls);
+        if warmth.hit_rate() < HIT_RATE_MIN {
+            let rate = warmth.hit_rate();
+            tracing::warn!(rate, "the warm-up was served hot less often than {HIT_RATE_MIN}");
+            health.say(State::Starting(format!(
+                "the cache hit rate of the warm-up is {rate:.2}, below {HIT_RATE_MIN}"
+            )));
+            if run == RUNS_MAX {
+                return;
+            }
+        } else if warmth.recall_mean() < RECALL_MEAN_MAX || run == RUNS_MAX {
+            break;
+        }
+        let mean_ms = warmth.recall_mean().as_secs_f64() * 1000.0;
+        tracing::warn!(mean_ms, "the warm-up was slow, and is tried again");
+    }
+    if !health.is_draining() {
+        tracing::info!(spaces = spaces.len(), "ready");
+    }
+    health.say(State::Ready);
+}
+
+fn open_spaces(engine: &Engine, health: &Health) -> Result<Vec<Arc<Space>>, String> {
+    let names = engine.spaces().map_err(|error| {
+        tracing::error!(%error, "the spaces cannot be listed");
+        format!("the spaces cannot be listed: {error}")
+    })?;
+    let mut spaces = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        health.say(State::Starting(format!("opening space \"{name}\" ({} of {})", at + 1, names.len())));
+        match engine.space(name) {
+            Ok(space) => spaces.push(space),
+            // The others are served all the same; who asks for this one is told what is wrong.
+            Err(error) => tracing::error!(space = %name, %error, "a space cannot be opened"),
+        }
+        if health.is_draining() {
+            break;
+        }
+    }
+    Ok(spaces)
+}
+
+/// Memories from all over each space, in equal parts. How often each was activated is not kept yet.
+fn choose_cues(spaces: &[Arc<Space>], patterns: usize) -> Vec<(Arc<Space>, Memory)> {
+    let each = patterns.div_ceil(spaces.len().max(1)) as u64;
+    let mut cues = Vec::new();
+    for space in spaces {
+        let mut last = None;
+        for at in 0..each {
+            let after = (at > 0).then(|| space.summary().position / each * at).max(last);
+            let Ok(page) = space.list(&Filter::default(), after, 1) else { break };
+            last = page.next;
+            cues.extend(page.memories.into_iter().map(|memory| (space.clone(), memory)));
+            if last.is_none() || cues.len() == patterns {
+                break;
+            }
+        }
+    }
+    cues
+}
+
+#[derive(Default)]
+struct Warmth {
+    recalls: usize,
+    took: Duration,
+    fetched: usize,
+    hot: usize,
+}
+
+impl Warmth {
+    fn hit_rate(&self) -> f64 {
+        if self.fetched == 0 { 1.0 } else { self.hot as f64 / self.fetched as f64 }
+    }
+
+    fn recall_mean(&self) -> Duration {
+        self.took.checked_div(self.recalls as u32).unwrap_or_default()
+    }
+}
+
+fn prime(engine: &Engine, health: &Health, cues: &[(Arc<Space>, Memory)]) -> Warmth {
+    let mut warmth = Warmth::default();
+    for (space, memory) in cues {
+        if health.is_draining() || warmth.took > PRIMING_MAX {
+            break;
+        }
+        let cue = Cue { text: memory.content.clone(), embedding: memory.embedding.clone(), ids: Vec::new() };
+        let watch = Stopwatch::start();
+        match space.recall(&cue, &RecallOptions::at(engine.now())) {
+            Ok(recalled) => {
+                warmth.recalls += 1;
+                warmth.took += watch.elapsed();
+                warmth.fetched += recalled.hits.len();
+                warmth.hot += recalled.hits.iter().filter(|hit| hit.tier == Tier::Hot).count();
+            }
+            // A space may have been deleted since; the warm-up of the others goes on.
+            Err(error) => tracing::warn!(space = %space.name(), %error, "a cue of the warm-up failed"),
+        }
+    }
+    warmth
+}
+
+fn log_phase(phase: &str, watch: Stopwatch, count: usize) {
+    tracing::info!(
+        operation = "warm-up",
+        phase,
+        count,
+        latency_ms = watch.elapsed().as_secs_f64() * 1000.0,
+        "warm-up"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engram::{NewMemory, Options, SpaceName, StoreOptions};
+
+    #[test]
+    fn a_server_is_ready_after_its_warm_up_and_never_again_after_a_drain() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::open(Options::new(folder.path())).unwrap();
+        for (name, count) in [("a", 3), ("b", 50)] {
+            let memory = |at| NewMemory { content: Some(format!("memory {at}")), ..NewMemory::default() };
+            let space = engine.space_or_new(&SpaceName::new(name).unwrap()).unwrap();
+            space.store((0..count).map(memory).collect(), &StoreOptions::default()).unwrap();
+        }
+        let spaces = open_spaces(&engine, &Health::starting()).unwrap();
+        let cues = choose_cues(&spaces, 20);
+        assert!((10..=20).contains(&cues.len()), "{}", cues.len());
+        let warmth = prime(&engine, &Health::starting(), &cues);
+        assert_eq!((warmth.recalls, warmth.hit_rate()), (cues.len(), 1.0));
+
+        let health = Health::starting();
+        assert!(health.reason().unwrap().contains("starting"));
+        warm_up(&engine, &health, 20);
+        assert_eq!(health.reason(), None);
+        health.drain();
+        warm_up(&engine, &health, 20);
+        assert!(health.reason().unwrap().contains("draining"));
+        engine.close().unwrap();
+        let late = Health::starting();
+        warm_up(&engine, &late, 20);
+        assert!(late.reason().unwrap().contains("cannot be listed"));
+    }
+}
