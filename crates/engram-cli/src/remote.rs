@@ -1,0 +1,147 @@
+//! A client of the REST API. Every answer is read whole; a refusal becomes the words of its problem+json.
+
+use crate::fault::{Fault, Result, usage};
+use engram_server::{ApiError, ProblemOut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::time::Duration;
+use ureq::http::{Method, Request, Response};
+use ureq::{Agent, Body};
+
+/// Where a server listens that nobody configured.
+const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+/// A server on the way to us answers a connection in this time, or it is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The server gives up by itself after `limits.request_timeout_s`, at most an hour; this is for one that hangs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3700);
+/// The largest answer is a page of 1,000 memories with vectors of 4,096 numbers.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// Of an answer that is not Engram's, so much is shown.
+const FOREIGN_CHARS_MAX: usize = 200;
+
+/// A server and how to reach it.
+pub(crate) struct Remote {
+    agent: Agent,
+    /// Without a slash at the end.
+    url: String,
+    authorization: Option<String>,
+}
+
+impl Remote {
+    /// The server at `url`, or `ENGRAM_URL`, or on this machine.
+    pub(crate) fn new(url: Option<&str>) -> Result<Self> {
+        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+        let url = url
+            .map(str::to_owned)
+            .or_else(|| variable("ENGRAM_URL"))
+            .unwrap_or_else(|| URL_DEFAULT.to_owned());
+        let url = url.trim_end_matches('/').to_owned();
+        let host = match url.parse::<ureq::http::Uri>() {
+            Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none() => {
+                uri.host().unwrap_or_default().to_owned()
+            }
+            _ => return usage(format!("\"{url}\" is no address of a server; write it as {URL_DEFAULT}")),
+        };
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .user_agent(concat!("engram/", env!("CARGO_PKG_VERSION")));
+        // A proxy of the environment stands between this machine and others, never between it and itself.
+        if ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()) {
+            config = config.proxy(None);
+        }
+        let authorization = variable("ENGRAM_API_KEY").map(|key| format!("Bearer {key}"));
+        Ok(Self { agent: config.build().into(), url, authorization })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Values of `query` need no escaping: they are numbers and cursors.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
+        let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
+        self.read(self.send(Method::GET, &path, Vec::new())?)
+    }
+
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.read(self.send(Method::POST, path, json(body))?)
+    }
+
+    pub(crate) fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.read(self.send(Method::PUT, path, json(body))?)
+    }
+
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.read(self.send(Method::DELETE, path, Vec::new())?)
+    }
+
+    fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Body>> {
+        let mut request = Request::builder().method(method).uri(format!("{}/api/v1/{path}", self.url));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let sent = if body.is_empty() {
+            request.body(()).map(|request| self.agent.run(request))
+        } else {
+            request
+                .header("content-type", "application/json")
+                .body(body)
+                .map(|request| self.agent.run(request))
+        };
+        match sent {
+            Ok(answer) => answer.map_err(|error| self.unreachable(&error)),
+            Err(error) => usage(format!("the address or ENGRAM_API_KEY cannot be sent: {error}")),
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: Response<Body>) -> Result<T> {
+        let status = answer.status();
+        let body = answer.into_body().into_with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        if !status.is_success() {
+            let problem: Option<ProblemOut> = serde_json::from_slice(&body).ok();
+            return match problem {
+                Some(problem) => Err(ApiError::from(problem).into()),
+                None => Err(self.foreign(status.as_str(), &body)),
+            };
+        }
+        serde_json::from_slice(&body).map_err(|_| self.foreign(status.as_str(), &body))
+    }
+
+    fn foreign(&self, status: &str, body: &[u8]) -> Fault {
+        let text: String =
+            crate::screen::one_line(&String::from_utf8_lossy(body)).chars().take(FOREIGN_CHARS_MAX).collect();
+        Fault::Unreachable(format!(
+            "{} answers as no Engram of this version does ({status}); does --url name another program?\n{text}",
+            self.url
+        ))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Fault {
+        let why = match error {
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                "connection refused".to_owned()
+            }
+            ureq::Error::Io(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        let hint = if self.url.starts_with("https:") {
+            "\nIt is asked over https, and `engram serve` speaks http; https is for a proxy before it."
+        } else {
+            ""
+        };
+        Fault::Unreachable(format!(
+            "no server answers at {}: {why}{hint}\n\
+             Start one with `engram serve`, name another with --url or ENGRAM_URL, or work on a folder with --data-dir.",
+            self.url
+        ))
+    }
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("wire types have text keys only")
+}
