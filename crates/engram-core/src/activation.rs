@@ -6,6 +6,7 @@
 use crate::Slot;
 use crate::graph::{Graph, HubId};
 use crate::tally::Tally;
+use crate::without::{Part, Without};
 use rustc_hash::FxHashMap;
 use std::collections::BinaryHeap;
 
@@ -374,6 +375,8 @@ pub struct Walk<'a> {
     pub memories: usize,
     /// Only memories that are visible receive anything.
     pub visible: &'a dyn Fn(Slot) -> bool,
+    /// Associations that are left out.
+    pub without: Without,
 }
 
 impl Walk<'_> {
@@ -383,7 +386,8 @@ impl Walk<'_> {
         fan.entities.clear();
         self.for_each_neighbour(slot, |to, via, weight| fan.neighbours.push((to, via, weight)));
         self.add_entities(slot, &mut fan.entities);
-        fan.context = self.graph.context_of(slot).filter(|&context| self.graph.members(context).len() > 1);
+        let context = self.graph.context_of(slot).filter(|_| !self.without.has(Part::Contexts));
+        fan.context = context.filter(|&context| self.graph.members(context).len() > 1);
         let from_entities: f64 = fan.entities.iter().map(|(_, weight)| weight).sum();
         let from_neighbours: f64 = fan.neighbours.iter().map(|(_, _, weight)| weight).sum();
         fan.sum = from_neighbours + from_entities + if fan.context.is_some() { CONTEXT } else { 0.0 };
@@ -391,7 +395,8 @@ impl Walk<'_> {
 
     /// Neighbours in the same context and at the ends of links, with their weights.
     fn for_each_neighbour(&self, slot: Slot, mut give: impl FnMut(Slot, Via, f64)) {
-        let (mut after, mut before) = (Some(slot), Some(slot));
+        let start = Some(slot).filter(|_| !self.without.has(Part::Order));
+        let (mut after, mut before) = (start, start);
         for distance in 0..NEXT.len() {
             after = after.and_then(|at| self.graph.next(at));
             before = before.and_then(|at| self.graph.previous(at));
@@ -403,7 +408,7 @@ impl Walk<'_> {
             }
         }
         let (out, incoming) = (self.graph.out(slot), self.graph.incoming(slot));
-        if out.is_empty() && incoming.is_empty() {
+        if (out.is_empty() && incoming.is_empty()) || self.without.has(Part::Links) {
             return;
         }
         // The fan divides what links pass on, so that hubs stay quiet; a lone weak link stays weak.
@@ -420,6 +425,9 @@ impl Walk<'_> {
 
     /// The names that lead somewhere, with their weights: rarer names and repeated mentions weigh more.
     fn add_entities(&self, slot: Slot, entities: &mut Vec<(HubId, f64)>) {
+        if self.without.has(Part::Entities) {
+            return;
+        }
         let mut sum = 0.0;
         let holders_max = ((self.memories as f64 * HOLDERS_SHARE_MAX) as usize).max(HOLDERS_FLOOR);
         for &(id, count) in self.graph.entities_of(slot) {

@@ -6,6 +6,7 @@ use crate::id::{MemoryId, Timestamp};
 use crate::limits::{CONTENT_BYTES_MAX, CUE_IDS_MAX, FILTER_CONDITIONS_MAX, LIMIT_DEFAULT, LIMIT_MAX};
 use crate::memory::{Memory, MemoryKind};
 use crate::vector::check_embedding;
+use crate::without::Without;
 use serde_json::Value;
 
 /// What a recall starts from: any of words, a vector, and memories. What it names by id is not among the hits.
@@ -72,6 +73,8 @@ pub struct RecallOptions {
     pub exact: bool,
     /// Give each hit its parts and paths.
     pub explain: bool,
+    /// Parts of recall to leave out, to see what each is worth.
+    pub without: Without,
 }
 
 impl RecallOptions {
@@ -86,6 +89,7 @@ impl RecallOptions {
             budget: None,
             exact: false,
             explain: false,
+            without: Without::default(),
         }
     }
 

@@ -21,6 +21,7 @@ pub mod recall;
 pub mod state;
 mod tally;
 pub mod vector;
+pub mod without;
 
 /// Where a memory stands in the arrays of a state: dense, reused after deletion, and meaningless outside it.
 pub type Slot = u32;

@@ -12,6 +12,7 @@ use crate::lexicon::{K1, counted, idf, saturation, terms};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
 use crate::vector::{Vectors, unit};
+use crate::without::{Part, Without};
 use rustc_hash::FxHashMap;
 
 /// The weights of a score, fitted together on the dev sets. Words count by the share that they reach of what the
@@ -68,7 +69,7 @@ pub fn recall(
     scratch: &mut Scratch,
 ) -> Result<Answer> {
     options.check()?;
-    let cue = Resolved::new(state, cue)?;
+    let cue = Resolved::new(state, cue, options.without)?;
     let mut ranking = Ranking::new(state, &cue, options, scratch);
     ranking.find_candidates();
     let seeds = ranking.seeds();
@@ -86,7 +87,7 @@ pub fn activate(
     options.check()?;
     let seeds = match from {
         Seeds::Cue(cue) => {
-            let cue = Resolved::new(state, cue)?;
+            let cue = Resolved::new(state, cue, options.without)?;
             let mut ranking = Ranking::new(state, &cue, options, scratch);
             ranking.find_candidates();
             ranking.seeds()
@@ -101,7 +102,8 @@ pub fn activate(
     let visible = |slot| state.is_visible(slot, options.now, options.as_of);
     let spread = &mut scratch.spread;
     let budget = options.budget.unwrap_or(VISITS_DEFAULT);
-    let walk = Walk { graph: state.graph(), memories: state.len(), visible: &visible };
+    let walk =
+        Walk { graph: state.graph(), memories: state.len(), visible: &visible, without: options.without };
     spread.spread(&walk, &seeds, budget, false);
     let mut activations: Vec<(Slot, f64)> = spread
         .activated()
@@ -150,7 +152,7 @@ struct Resolved {
 }
 
 impl Resolved {
-    fn new(state: &SpaceState, cue: &Cue) -> Result<Self> {
+    fn new(state: &SpaceState, cue: &Cue, without: Without) -> Result<Self> {
         cue.check()?;
         let slots = cue.ids.iter().map(|id| {
             state.slot(id).ok_or_else(|| {
@@ -165,7 +167,8 @@ impl Resolved {
             Some(embedding) if state.vectors().is_some() => Some(unit(embedding)),
             _ => mean_of(state, &slots),
         };
-        let text = cue.text.as_deref().unwrap_or("");
+        let unit = unit.filter(|_| !without.has(Part::Vectors));
+        let text = cue.text.as_deref().filter(|_| !without.has(Part::Words)).unwrap_or("");
         Ok(Self { terms: counted(terms(text, state.settings().language)), unit, slots })
     }
 }
@@ -259,6 +262,10 @@ impl<'a> Ranking<'a> {
         ranking
     }
 
+    fn is_without(&self, part: Part) -> bool {
+        self.options.without.has(part)
+    }
+
     fn is_visible(&self, slot: Slot) -> bool {
         self.state.is_visible(slot, self.options.now, self.options.as_of)
     }
@@ -280,7 +287,7 @@ impl<'a> Ranking<'a> {
     fn similarity_of_window(&self, slot: Slot, own: f32) -> f32 {
         let graph = self.state.graph();
         let around = [graph.previous(slot), graph.next(slot)];
-        if around == [None, None] {
+        if around == [None, None] || self.is_without(Part::Windows) {
             return own;
         }
         let sum: f32 = own + around.into_iter().flatten().filter_map(|at| self.similarity(at)).sum::<f32>();
@@ -323,6 +330,7 @@ impl<'a> Ranking<'a> {
     /// BM25 of the cue's words in memories, in windows of three neighbours, and in whole contexts, all from the
     /// postings of the memories.
     fn score_words(&mut self) {
+        let without = self.options.without;
         let (lexicon, graph) = (self.state.lexicon(), self.state.graph());
         let slots = self.state.slots_end();
         let Scratch { words, words_in_window, words_in_context, term: sums, .. } = &mut *self.scratch;
@@ -332,7 +340,8 @@ impl<'a> Ranking<'a> {
         let memories = lexicon.memories();
         let mean = lexicon.length_mean();
         let window_mean = mean * (1.0 + 2.0 * graph.adjacent_pairs() as f32 / memories.max(1) as f32);
-        let with_windows = graph.adjacent_pairs() > 0;
+        let with_windows =
+            graph.adjacent_pairs() > 0 && !(without.has(Part::Windows) && without.has(Part::Contexts));
         let lone = memories.saturating_sub(graph.adjacent_pairs() + graph.contexts());
         let contexts = graph.contexts() + lone;
         let context_mean = mean * memories as f32 / contexts.max(1) as f32;
@@ -389,9 +398,16 @@ impl<'a> Ranking<'a> {
         if graph.next(slot).is_none() && graph.previous(slot).is_none() {
             return [own; 3];
         }
-        let context =
-            graph.context_of(slot).map_or(0.0, |context| self.scratch.words_in_context.get(context));
-        [own, share(self.scratch.words_in_window.get(slot), 1), share(context, 2)]
+        let window = || share(self.scratch.words_in_window.get(slot), 1);
+        let context = || {
+            let got = graph.context_of(slot).map(|context| self.scratch.words_in_context.get(context));
+            share(got.unwrap_or(0.0), 2)
+        };
+        [
+            own,
+            if self.is_without(Part::Windows) { own } else { window() },
+            if self.is_without(Part::Contexts) { own } else { context() },
+        ]
     }
 
     /// The first half of the formula: how well a memory fits the cue by its words and vector, alone, with its
@@ -419,8 +435,8 @@ impl<'a> Ranking<'a> {
 
     fn candidates_by_words(&mut self) {
         let Scratch { words, words_in_window, .. } = &*self.scratch;
-        let found =
-            if words_in_window.touched().is_empty() { words.touched() } else { words_in_window.touched() };
+        let alone = words_in_window.touched().is_empty() || self.is_without(Part::Windows);
+        let found = if alone { words.touched() } else { words_in_window.touched() };
         let visible = found.iter().filter(|&&slot| self.is_visible(slot));
         let mut found: Vec<(Slot, f32)> = visible.map(|&slot| (slot, self.score_of_words(slot))).collect();
         if !self.options.filter.is_empty() {
@@ -475,7 +491,7 @@ impl<'a> Ranking<'a> {
 
     /// Makes the neighbours of the best candidates candidates, too: an answer often follows its question.
     fn widen(&mut self) {
-        if self.state.graph().adjacent_pairs() == 0 {
+        if self.state.graph().adjacent_pairs() == 0 || self.is_without(Part::Windows) {
             return;
         }
         keep_best(&mut self.candidates, usize::MAX);
@@ -496,6 +512,9 @@ impl<'a> Ranking<'a> {
     /// Where activation starts: the memories that the cue names, and the best candidates, each by the square of its
     /// base score, so that one clear match outweighs several weak ones. Their masses sum to 1.
     fn seeds(&mut self) -> Vec<(Slot, f64)> {
+        if self.is_without(Part::Spreading) {
+            return Vec::new();
+        }
         keep_best(&mut self.candidates, usize::MAX);
         let named = &self.cue.slots;
         let best = self.candidates.iter().filter(|(slot, base)| *base > 0.0 && !named.contains(slot));
@@ -516,7 +535,8 @@ impl<'a> Ranking<'a> {
         let visible = |slot| state.is_visible(slot, options.now, options.as_of);
         let budget = options.budget.unwrap_or(VISITS_DEFAULT);
         let spread = &mut self.scratch.spread;
-        let walk = Walk { graph: state.graph(), memories: state.len(), visible: &visible };
+        let walk =
+            Walk { graph: state.graph(), memories: state.len(), visible: &visible, without: options.without };
         spread.spread(&walk, seeds, budget, options.explain);
         let mut reached: Vec<(Slot, f32)> =
             spread.activated().iter().map(|&slot| (slot, spread.reached(slot) as f32)).collect();
@@ -529,7 +549,10 @@ impl<'a> Ranking<'a> {
         let mut ranked: Vec<(Slot, f32)> = std::mem::take(&mut self.candidates);
         ranked.retain(|(slot, _)| self.may_hit(*slot));
         for (slot, score) in &mut ranked {
-            let retrievability = self.state.retrievability(*slot, self.options.now);
+            let retrievability = match self.is_without(Part::Retrievability) {
+                true => 1.0,
+                false => self.state.retrievability(*slot, self.options.now),
+            };
             *score = self.score(*score, self.scratch.spread.reached(*slot), seed_max, retrievability);
         }
         keep_best(&mut ranked, usize::MAX);
@@ -552,6 +575,7 @@ impl<'a> Ranking<'a> {
         let mut by_content: FxHashMap<&str, usize> = FxHashMap::default();
         for &(slot, score) in ranked {
             let content = self.state.record(slot).memory().content.as_deref();
+            let content = content.filter(|_| !self.is_without(Part::Duplicates));
             if let Some(first) = content.and_then(|content| by_content.get(content)) {
                 hits[*first].duplicates.push(slot);
                 continue;
@@ -584,7 +608,9 @@ impl<'a> Ranking<'a> {
 
     fn paths(&self, slot: Slot) -> Vec<Path> {
         let visible = |slot| self.is_visible(slot);
-        let walk = Walk { graph: self.state.graph(), memories: self.state.len(), visible: &visible };
+        let graph = self.state.graph();
+        let walk =
+            Walk { graph, memories: self.state.len(), visible: &visible, without: self.options.without };
         let ways = self.scratch.spread.ways(&walk, slot);
         let step = |from: Option<Slot>, to: Slot, via: Option<Via>, weight: f64| Step {
             via: via.map(|via| self.name(from.unwrap_or(to), &via)),

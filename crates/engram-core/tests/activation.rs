@@ -6,6 +6,7 @@ use engram_core::Slot;
 use engram_core::activation::{Spread, Walk};
 use engram_core::graph::{Graph, Place};
 use engram_core::id::{MemoryId, Timestamp};
+use engram_core::without::Without;
 
 /// A graph of links, given as pairs of slots.
 fn linked(slots: Slot, links: &[(Slot, Slot)]) -> Graph {
@@ -19,7 +20,7 @@ fn linked(slots: Slot, links: &[(Slot, Slot)]) -> Graph {
 }
 
 fn walk(graph: &Graph) -> Walk<'_> {
-    Walk { graph, memories: graph.slots(), visible: &|_| true }
+    Walk { graph, memories: graph.slots(), visible: &|_| true, without: Without::default() }
 }
 
 fn spread(graph: &Graph, seeds: &[(Slot, f64)]) -> Spread {

@@ -36,6 +36,7 @@ pub use engram_core::lexicon::Language;
 pub use engram_core::limits;
 pub use engram_core::memory::{Link, Memory, MemoryKind, NewMemory};
 pub use engram_core::state::{Embedder, SpaceSettings};
+pub use engram_core::without::{Part, Without};
 pub use engram_storage::{FaultyVfs, RealVfs, Vfs};
 pub use error::{Error, ErrorKind, Result};
 pub use space::{
