@@ -202,6 +202,10 @@ impl Spread {
         let scale = fan.passing() / fan.sum;
         self.visits += fan.neighbours.len() + fan.entities.len() + usize::from(fan.context.is_some());
         for (to, via, weight) in &fan.neighbours {
+            if walk.severed.contains(&(from, *via)) {
+                self.residual += mass * scale * weight;
+                continue;
+            }
             self.then.add(*to, mass * scale * weight);
             if let Some(trace) = &mut self.trace {
                 let fraction = scale * weight;
@@ -209,10 +213,18 @@ impl Spread {
             }
         }
         if let Some(context) = fan.context {
-            let others = walk.graph.members(context).len() as f64 - 1.0;
-            self.contexts.entry(context).or_default().add(from, mass, scale * CONTEXT, others);
+            if walk.severed.contains(&(from, Via::Context(context))) {
+                self.residual += mass * scale * CONTEXT;
+            } else {
+                let others = walk.graph.members(context).len() as f64 - 1.0;
+                self.contexts.entry(context).or_default().add(from, mass, scale * CONTEXT, others);
+            }
         }
         for &(entity, weight) in &fan.entities {
+            if walk.severed.contains(&(from, Via::Entity(entity))) {
+                self.residual += mass * scale * weight;
+                continue;
+            }
             let sum = *self.entity_sums.entry(entity).or_insert_with(|| walk.entity_weight(entity));
             let others = sum - walk.mention_weight(entity, from);
             self.entities.entry(entity).or_default().add(from, mass, scale * weight, others);
@@ -246,7 +258,7 @@ impl Spread {
         if amount <= f64::EPSILON * inflow.rate {
             return;
         }
-        if !(walk.visible)(to) {
+        if !(walk.visible)(to) || walk.severed.contains(&(to, via)) {
             self.residual += amount;
             return;
         }
@@ -377,6 +389,9 @@ pub struct Walk<'a> {
     pub visible: &'a dyn Fn(Slot) -> bool,
     /// Associations that are left out.
     pub without: Without,
+    /// Associations that lead nowhere while all weights stay as they are: a memory, and the way that leaves it or, with a
+    /// hub, joins the two. What would flow over them becomes residual. Tests ask with it what an association brought.
+    pub severed: &'a [(Slot, Via)],
 }
 
 impl Walk<'_> {

@@ -102,8 +102,7 @@ pub fn activate(
     let visible = |slot| state.is_visible(slot, options.now, options.as_of);
     let spread = &mut scratch.spread;
     let budget = options.budget.unwrap_or(VISITS_DEFAULT);
-    let walk =
-        Walk { graph: state.graph(), memories: state.len(), visible: &visible, without: options.without };
+    let walk = walk(state, options, &visible);
     spread.spread(&walk, &seeds, budget, false);
     let mut activations: Vec<(Slot, f64)> = spread
         .activated()
@@ -535,8 +534,7 @@ impl<'a> Ranking<'a> {
         let visible = |slot| state.is_visible(slot, options.now, options.as_of);
         let budget = options.budget.unwrap_or(VISITS_DEFAULT);
         let spread = &mut self.scratch.spread;
-        let walk =
-            Walk { graph: state.graph(), memories: state.len(), visible: &visible, without: options.without };
+        let walk = walk(state, options, &visible);
         spread.spread(&walk, seeds, budget, options.explain);
         let mut reached: Vec<(Slot, f32)> =
             spread.activated().iter().map(|&slot| (slot, spread.reached(slot) as f32)).collect();
@@ -608,9 +606,7 @@ impl<'a> Ranking<'a> {
 
     fn paths(&self, slot: Slot) -> Vec<Path> {
         let visible = |slot| self.is_visible(slot);
-        let graph = self.state.graph();
-        let walk =
-            Walk { graph, memories: self.state.len(), visible: &visible, without: self.options.without };
+        let walk = walk(self.state, self.options, &visible);
         let ways = self.scratch.spread.ways(&walk, slot);
         let step = |from: Option<Slot>, to: Slot, via: Option<Via>, weight: f64| Step {
             via: via.map(|via| self.name(from.unwrap_or(to), &via)),
@@ -638,6 +634,11 @@ impl<'a> Ranking<'a> {
             Via::LinkBack(at) => format!("{}^-1", graph.incoming(from)[*at as usize].kind),
         }
     }
+}
+
+/// The graph as activation walks it in this recall.
+fn walk<'a>(state: &'a SpaceState, options: &RecallOptions, visible: &'a dyn Fn(Slot) -> bool) -> Walk<'a> {
+    Walk { graph: state.graph(), memories: state.len(), visible, without: options.without, severed: &[] }
 }
 
 /// Keeps the `most` highest, best first; of equals the lower slot.

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use engram_core::Slot;
-use engram_core::activation::{Spread, Walk};
+use engram_core::activation::{Spread, Via, Walk};
 use engram_core::graph::{Graph, Place};
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::without::Without;
@@ -20,7 +20,7 @@ fn linked(slots: Slot, links: &[(Slot, Slot)]) -> Graph {
 }
 
 fn walk(graph: &Graph) -> Walk<'_> {
-    Walk { graph, memories: graph.slots(), visible: &|_| true, without: Without::default() }
+    Walk { graph, memories: graph.slots(), visible: &|_| true, without: Without::default(), severed: &[] }
 }
 
 fn spread(graph: &Graph, seeds: &[(Slot, f64)]) -> Spread {
@@ -93,12 +93,73 @@ fn mass_is_conserved_and_the_shares_of_paths_sum_to_what_reached() {
     }
 }
 
+/// The associations that a step of a path goes over, in both directions: one between two memories, or that of each with
+/// the hub between them.
+fn associations(graph: &Graph, from: Slot, via: Via, to: Slot) -> Vec<Vec<(Slot, Via)>> {
+    match via {
+        Via::Order(places) => vec![vec![(from, via), (to, Via::Order(-places))]],
+        Via::Context(_) | Via::Entity(_) => vec![vec![(from, via)], vec![(to, via)]],
+        Via::Link(at) => {
+            let kind = &graph.out(from)[at as usize].kind;
+            let back = graph.incoming(to).iter().position(|edge| edge.other == from && edge.kind == *kind);
+            vec![vec![(from, via), (to, Via::LinkBack(back.unwrap() as u32))]]
+        }
+        Via::LinkBack(at) => {
+            let kind = &graph.incoming(from)[at as usize].kind;
+            let out = graph.out(to).iter().position(|edge| edge.other == from && edge.kind == *kind);
+            vec![vec![(from, via), (to, Via::Link(out.unwrap() as u32))]]
+        }
+    }
+}
+
+#[test]
+fn without_an_association_that_a_path_names_at_least_its_share_is_missing() {
+    let (mut checked, mut kinds) = (0, std::collections::BTreeSet::new());
+    for seed in 0..25 {
+        let graph = tangled(seed);
+        let seeds = [(3, 0.5), (17, 0.3), (30, 0.2)];
+        let whole = spread(&graph, &seeds);
+        let mut poorer = Spread::default();
+        for slot in (0..40).step_by(3) {
+            for way in whole.ways(&walk(&graph), slot) {
+                for pair in way.steps.windows(2) {
+                    let ((from, ..), (to, via, _)) = (pair[0], pair[1]);
+                    let via = via.unwrap();
+                    for severed in associations(&graph, from, via, to) {
+                        let walk = Walk { severed: &severed, ..walk(&graph) };
+                        poorer.spread(&walk, &seeds, 100_000, false);
+                        let sum: f64 = (0..40).map(|slot| poorer.activation(slot)).sum();
+                        assert!((sum + poorer.residual - 1.0).abs() < 1e-9, "what is lost is reported");
+                        let missing = whole.activation(slot) - poorer.activation(slot);
+                        assert!(
+                            missing >= way.share - 1e-9,
+                            "seed {seed}, memory {slot}: without {severed:?} {missing} is missing, the path had {}",
+                            way.share
+                        );
+                        checked += 1;
+                    }
+                    kinds.insert(format!("{via:?}").split('(').next().unwrap().to_string());
+                }
+            }
+        }
+    }
+    assert!(checked > 10_000, "only {checked} associations were named");
+    assert_eq!(kinds.len(), 5, "every kind of association was on a path: {kinds:?}");
+}
+
 #[test]
 fn the_same_graph_and_seeds_give_the_same_bits() {
     for seed in 0..10 {
+        let bits = |graph: &Graph| {
+            let result = spread(graph, &[(3, 0.6), (21, 0.4)]);
+            let ways = (0..40).flat_map(|slot| result.ways(&walk(graph), slot)).collect::<Vec<_>>();
+            let shares = ways.iter().map(|way| way.share.to_bits()).collect::<Vec<_>>();
+            let activations = (0..40).map(|slot| result.activation(slot).to_bits()).collect::<Vec<_>>();
+            (activations, shares, ways)
+        };
         let graph = tangled(seed);
-        let bits = |result: Spread| (0..40).map(|slot| result.activation(slot).to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(spread(&graph, &[(3, 1.0)])), bits(spread(&graph.clone(), &[(3, 1.0)])));
+        assert_eq!(bits(&graph), bits(&graph), "seed {seed}: in a second run");
+        assert_eq!(bits(&graph), bits(&tangled(seed)), "seed {seed}: in a graph built by the same changes");
     }
 }
 

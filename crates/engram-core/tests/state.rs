@@ -394,6 +394,11 @@ fn the_same_changes_give_the_same_state_and_answers() {
                 found.into_iter().map(|(id, score)| (id, score.to_bits())).collect()
             };
             assert_eq!(bits(&one.state), bits(&other.state));
+            // And with all that explains them. No number is a NaN, so equal floats are the same, but for a zero's sign.
+            let options = RecallOptions { explain: true, ..RecallOptions::at(now) };
+            let explained = |state| recall(state, &cue, &options, &mut Scratch::default()).unwrap();
+            assert_eq!(explained(&one.state), explained(&one.state));
+            assert_eq!(explained(&one.state), explained(&other.state));
         }
     });
 }
