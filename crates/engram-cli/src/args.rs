@@ -1,7 +1,7 @@
 //! The command line as a whole, and the kinds of values that several commands take.
 
 use crate::commands::{
-    activate, config, demo, export, forget, import, recall, selftest, serve, space, status, store,
+    activate, config, demo, evaluate, export, forget, import, recall, selftest, serve, space, status, store,
 };
 use crate::fault::{Fault, Result};
 use clap::{Args, Parser, Subcommand};
@@ -45,6 +45,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Space(space::Space),
     Status(status::Status),
+    Evaluate(evaluate::Evaluate),
     Test(selftest::Test),
     Config(config::Config),
 }

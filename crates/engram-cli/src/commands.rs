@@ -3,6 +3,7 @@
 pub(crate) mod activate;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod forget;
 pub(crate) mod import;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Activate(activate) => activate.run(&mut screen).map(done),
         Command::Forget(forget) => forget.run(&mut screen),
         Command::Import(import) => import.run(&mut screen).map(done),
+        Command::Evaluate(evaluate) => evaluate.run(&mut screen).map(done),
         Command::Export(export) => export.run(&mut screen).map(done),
         Command::Space(space) => space.run(&mut screen).map(done),
         Command::Status(status) => status.run(&mut screen),

@@ -223,14 +223,14 @@ impl Recall {
 }
 
 /// A cue and where it stands.
-struct PlacedCue {
-    place: String,
-    id: String,
-    cue: CueIn,
+pub(crate) struct PlacedCue {
+    pub(crate) place: String,
+    pub(crate) id: String,
+    pub(crate) cue: CueIn,
 }
 
 /// Cues of a file, with vectors of another.
-struct CueSource {
+pub(crate) struct CueSource {
     lines: Lines,
     rows: Option<Rows>,
     count: Option<u64>,
@@ -238,7 +238,7 @@ struct CueSource {
 }
 
 impl CueSource {
-    fn open(cues: &Path, embeddings: Option<&Path>) -> Result<Self> {
+    pub(crate) fn open(cues: &Path, embeddings: Option<&Path>) -> Result<Self> {
         let rows = embeddings.map(Rows::open).transpose()?;
         let count = Lines::count(cues, |_| ())?;
         if let (Some(rows), Some(count)) = (&rows, count)
@@ -255,7 +255,7 @@ impl CueSource {
     }
 
     /// At most so many cues, with `options` where a cue does not say otherwise.
-    fn read(&mut self, cues_max: usize, options: &CueIn) -> Result<Vec<PlacedCue>> {
+    pub(crate) fn read(&mut self, cues_max: usize, options: &CueIn) -> Result<Vec<PlacedCue>> {
         let mut round = Vec::new();
         let mut line = Vec::new();
         while round.len() < cues_max {
