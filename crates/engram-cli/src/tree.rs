@@ -140,6 +140,7 @@ pub(crate) fn why_lines(
             ("words", parts.lexical),
             ("vector", parts.dense),
             ("activation", parts.activation),
+            ("bridge", parts.bridge),
             ("time", parts.time),
         ];
         let mut shown: Vec<String> = named

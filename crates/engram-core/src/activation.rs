@@ -21,10 +21,9 @@ pub const VISITS_DEFAULT: usize = 20_000;
 
 // What each kind of association gets of the mass that flows on, as fitted on the dev sets (LoCoMo, MuSiQue, HotpotQA).
 // Where a memory's kinds sum to more than 1, they share it in proportion; where to less, the rest stays.
-const NEXT: [f64; 2] = [0.2, 0.2];
-const PREVIOUS: [f64; 2] = [0.1, 0.1];
-const CONTEXT: f64 = 0.3;
-const ENTITIES: f64 = 0.8;
+const NEXT: [f64; 2] = [0.15, 0.1];
+const PREVIOUS: [f64; 2] = [0.1, 0.05];
+const ENTITIES: f64 = 1.0;
 const LINKS: f64 = 0.6;
 /// Strength of a link followed against its direction.
 const BACKWARDS: f64 = 0.5;
@@ -43,8 +42,6 @@ const PARTIAL_PATHS_MAX: usize = 1024;
 pub enum Via {
     /// To a memory this many places later (positive) or earlier in the same context.
     Order(i8),
-    /// To another memory of the same context.
-    Context(HubId),
     /// To another memory that mentions the same name.
     Entity(HubId),
     /// Along the `n`-th outgoing link, as the graph orders them.
@@ -89,8 +86,6 @@ struct Fan {
     /// Sum of all weights.
     sum: f64,
     neighbours: Vec<(Slot, Via, f64)>,
-    /// The context, where it has other members; its weight is `CONTEXT`.
-    context: Option<HubId>,
     entities: Vec<(HubId, f64)>,
 }
 
@@ -112,7 +107,6 @@ pub struct Spread {
     then: Tally,
     /// What each member sent into the hub that is being emptied.
     sent: Tally,
-    contexts: FxHashMap<HubId, Inflow>,
     entities: FxHashMap<HubId, Inflow>,
     /// Weights of all that mention an entity, for those met in this spread.
     entity_sums: FxHashMap<HubId, f64>,
@@ -200,7 +194,7 @@ impl Spread {
     /// Sends the mass that leaves `from` to its neighbours and into its hubs.
     fn pass_on(&mut self, walk: &Walk<'_>, hop: u8, from: Slot, mass: f64, fan: &Fan) {
         let scale = fan.passing() / fan.sum;
-        self.visits += fan.neighbours.len() + fan.entities.len() + usize::from(fan.context.is_some());
+        self.visits += fan.neighbours.len() + fan.entities.len();
         for (to, via, weight) in &fan.neighbours {
             if walk.severed.contains(&(from, *via)) {
                 self.residual += mass * scale * weight;
@@ -210,14 +204,6 @@ impl Spread {
             if let Some(trace) = &mut self.trace {
                 let fraction = scale * weight;
                 trace.entry((hop + 1, *to)).or_default().push(Move { from, via: *via, fraction });
-            }
-        }
-        if let Some(context) = fan.context {
-            if walk.severed.contains(&(from, Via::Context(context))) {
-                self.residual += mass * scale * CONTEXT;
-            } else {
-                let others = walk.graph.members(context).len() as f64 - 1.0;
-                self.contexts.entry(context).or_default().add(from, mass, scale * CONTEXT, others);
             }
         }
         for &(entity, weight) in &fan.entities {
@@ -233,12 +219,11 @@ impl Spread {
 
     /// Sends what came into the hubs to their members, those first that give each member most.
     fn empty_hubs(&mut self, walk: &Walk<'_>, hop: u8, visits_max: usize) {
-        let contexts = self.contexts.drain().map(|(id, inflow)| (Via::Context(id), inflow));
-        let entities = self.entities.drain().map(|(id, inflow)| (Via::Entity(id), inflow));
-        let mut hubs: Vec<(Via, Inflow)> = contexts.chain(entities).collect();
+        let mut hubs: Vec<(HubId, Inflow)> = self.entities.drain().collect();
         hubs.sort_unstable_by(|a, b| b.1.rate.total_cmp(&a.1.rate).then(a.0.cmp(&b.0)));
-        for (via, inflow) in hubs {
-            if inflow.rate < MASS_MIN || self.visits + walk.members_of(via) > visits_max {
+        for (id, inflow) in hubs {
+            let holders = &walk.graph.entity(id).holders;
+            if inflow.rate < MASS_MIN || self.visits + holders.len() > visits_max {
                 self.truncated |= inflow.rate >= MASS_MIN;
                 self.residual += inflow.mass;
                 continue;
@@ -247,7 +232,10 @@ impl Spread {
             for (from, mass, rate) in &inflow.by {
                 self.sent.add(*from, mass * rate);
             }
-            walk.for_each_member(via, |to, weight| self.empty_hub(walk, hop, via, &inflow, to, weight));
+            for holder in holders {
+                let weight = mention_weight(holder.count);
+                self.empty_hub(walk, hop, Via::Entity(id), &inflow, holder.slot, weight);
+            }
         }
     }
 
@@ -401,11 +389,9 @@ impl Walk<'_> {
         fan.entities.clear();
         self.for_each_neighbour(slot, |to, via, weight| fan.neighbours.push((to, via, weight)));
         self.add_entities(slot, &mut fan.entities);
-        let context = self.graph.context_of(slot).filter(|_| !self.without.has(Part::Contexts));
-        fan.context = context.filter(|&context| self.graph.members(context).len() > 1);
         let from_entities: f64 = fan.entities.iter().map(|(_, weight)| weight).sum();
         let from_neighbours: f64 = fan.neighbours.iter().map(|(_, _, weight)| weight).sum();
-        fan.sum = from_neighbours + from_entities + if fan.context.is_some() { CONTEXT } else { 0.0 };
+        fan.sum = from_neighbours + from_entities;
     }
 
     /// Neighbours in the same context and at the ends of links, with their weights.
@@ -438,22 +424,47 @@ impl Walk<'_> {
         }
     }
 
-    /// The names that lead somewhere, with their weights: rarer names and repeated mentions weigh more.
+    /// The names that lead somewhere, with the part of the mass that each gets.
     fn add_entities(&self, slot: Slot, entities: &mut Vec<(HubId, f64)>) {
+        self.weigh_entities(slot, entities);
+        let sum: f64 = entities.iter().map(|(_, weight)| weight).sum();
+        entities.iter_mut().for_each(|(_, weight)| *weight *= ENTITIES / sum);
+    }
+
+    /// The names that lead somewhere, with their weights: rarer names and repeated mentions weigh more (node
+    /// specificity: Gutiérrez et al. 2024).
+    fn weigh_entities(&self, slot: Slot, entities: &mut Vec<(HubId, f64)>) {
         if self.without.has(Part::Entities) {
             return;
         }
-        let mut sum = 0.0;
         let holders_max = ((self.memories as f64 * HOLDERS_SHARE_MAX) as usize).max(HOLDERS_FLOOR);
         for &(id, count) in self.graph.entities_of(slot) {
             let holders = self.graph.entity(id).holders.len();
             if (2..=holders_max).contains(&holders) {
-                let weight = mention_weight(count) * (self.memories as f64 / holders as f64).ln().max(0.1);
-                sum += weight;
-                entities.push((id, weight));
+                entities.push((id, mention_weight(count) / holders as f64));
             }
         }
-        entities.iter_mut().for_each(|(_, weight)| *weight *= ENTITIES / sum);
+    }
+
+    /// Gives every memory that shares names with `slot`, with how strongly: its part of each name's weight over the sum
+    /// of these weights and 1, so that a lone common name leads nowhere strongly; the parts sum to less than 1. A memory
+    /// that shares several names is given several times. Stops after `visits_max`.
+    pub(crate) fn for_each_namesake(&self, slot: Slot, visits_max: usize, mut give: impl FnMut(Slot, f64)) {
+        let (mut entities, mut visits) = (Vec::new(), 0);
+        self.weigh_entities(slot, &mut entities);
+        entities.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let sum: f64 = 1.0 + entities.iter().map(|(_, weight)| weight).sum::<f64>();
+        for (id, weight) in entities {
+            let holders = &self.graph.entity(id).holders;
+            visits += holders.len();
+            if visits > visits_max {
+                return;
+            }
+            let others = self.entity_weight(id) - self.mention_weight(id, slot);
+            for holder in holders.iter().filter(|holder| holder.slot != slot && (self.visible)(holder.slot)) {
+                give(holder.slot, weight / sum * mention_weight(holder.count) / others);
+            }
+        }
     }
 
     fn entity_weight(&self, id: HubId) -> f64 {
@@ -466,26 +477,6 @@ impl Walk<'_> {
             .binary_search_by_key(&slot, |holder| holder.slot)
             .expect("who mentions it is among its holders");
         mention_weight(holders[at].count)
-    }
-
-    fn members_of(&self, hub: Via) -> usize {
-        match hub {
-            Via::Context(id) => self.graph.members(id).len(),
-            Via::Entity(id) => self.graph.entity(id).holders.len(),
-            Via::Order(_) | Via::Link(_) | Via::LinkBack(_) => 0,
-        }
-    }
-
-    /// Members of a hub with their weights.
-    fn for_each_member(&self, hub: Via, mut give: impl FnMut(Slot, f64)) {
-        match hub {
-            Via::Context(id) => self.graph.members(id).iter().for_each(|member| give(member.slot, 1.0)),
-            Via::Entity(id) => {
-                let holders = self.graph.entity(id).holders.iter();
-                holders.for_each(|holder| give(holder.slot, mention_weight(holder.count)));
-            }
-            Via::Order(_) | Via::Link(_) | Via::LinkBack(_) => {}
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::lexicon::{Language, counted, terms};
 use crate::memory::Memory;
+use crate::speech::{Speech, spoken};
 
 /// Small words that may stand inside a name, between capitalised ones.
 const JOINERS: &[&str] = &["da", "de", "del", "der", "di", "du", "la", "le", "of", "the", "van", "von"];
@@ -21,26 +22,33 @@ const GIVEN_MENTIONS: u32 = 3;
 const NAME_WORDS_MAX: usize = 8;
 
 /// What `apply` needs to know of a memory's text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Analysis {
     /// Terms of the content with their counts, ordered by term.
     pub terms: Vec<(Box<str>, u32)>,
     /// Names in lower case with their mentions, ordered by name.
     pub entities: Vec<(Box<str>, u32)>,
+    /// How it is told.
+    pub speech: Speech,
 }
 
 impl Analysis {
     /// Of a memory in a space of this language. Costs some microseconds a sentence.
     pub fn of(memory: &Memory, language: Language) -> Self {
         let content = memory.content.as_deref().unwrap_or("");
-        let mut mentions = names(content);
+        // Who speaks is not mentioned thereby.
+        let mut mentions = names(spoken(content).map_or(content, |(_, words)| words));
         for name in &memory.entities {
             let name = folded(name);
             if !name.is_empty() {
                 mentions.extend(std::iter::repeat_n(name, GIVEN_MENTIONS as usize));
             }
         }
-        Self { terms: counted(terms(content, language)), entities: counted(mentions) }
+        Self {
+            terms: counted(terms(content, language)),
+            entities: counted(mentions),
+            speech: Speech::of(memory, language),
+        }
     }
 }
 

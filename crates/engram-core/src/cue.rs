@@ -310,6 +310,9 @@ pub struct Parts {
     pub lexical: f32,
     /// Activation that reached the memory from other seeds, 0..=1.
     pub activation: f32,
+    /// How much the memory adds, over names that it shares with one of the first hits, to what that hit leaves
+    /// unexplained of the cue, 0..=1.
+    pub bridge: f32,
     /// What the cue's words about time added to the score.
     pub time: f32,
 }
@@ -326,7 +329,7 @@ pub struct Path {
 /// One step of a path. The first step is the seed and has no `via`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// What led here: `next`, `previous`, `context`, `entity:<name>`, or the kind of a link (`<kind>^-1` against it).
+    /// What led here: `next`, `previous`, `entity:<name>`, or the kind of a link (`<kind>^-1` against it).
     pub via: Option<String>,
     /// Part of the activation at the step before that went this way, 0..=1; 1 for the seed.
     pub weight: f32,

@@ -18,6 +18,7 @@ pub mod lexicon;
 pub mod limits;
 pub mod memory;
 pub mod recall;
+pub mod speech;
 pub mod state;
 mod tally;
 pub mod vector;

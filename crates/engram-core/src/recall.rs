@@ -8,7 +8,8 @@ use crate::calibrate::{ABSTAIN_BELOW, Evidence, relevance};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
 use crate::error::{Error, Result};
 use crate::hnsw;
-use crate::lexicon::{K1, counted, idf, saturation, terms};
+use crate::lexicon::{K1, idf, saturation, terms};
+use crate::speech::{SpeakerId, asks_when};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
 use crate::vector::{Vectors, unit};
@@ -24,22 +25,32 @@ struct Weights {
     words_in_context: f32,
     vector: f32,
     vector_in_window: f32,
+    speaker: f32,
+    questions: f32,
+    tells_time: f32,
     activation: f32,
+    bridge: f32,
     retrievability: f32,
 }
 
 const WEIGHTS: Weights = Weights {
-    words: 8.4,
-    words_in_window: 3.6,
+    words: 8.5,
+    words_in_window: 4.5,
     words_in_context: 4.8,
-    vector: 0.7,
-    vector_in_window: 0.5,
-    activation: 7.0,
+    vector: 0.9,
+    vector_in_window: 0.6,
+    speaker: 3.0,
+    questions: 1.5,
+    tells_time: 1.0,
+    activation: 6.0,
+    bridge: 6.0,
     retrievability: 0.5,
 };
 
 /// Memories that activation starts from.
-const SEEDS_MAX: usize = 5;
+const SEEDS_MAX: usize = 3;
+/// How soon a bridge is as strong as one can be. Most reach from one passage to another is some hundredths.
+const BRIDGE_GAIN: f64 = 15.0;
 /// Candidates taken from the words; those from vectors number `ef_search`.
 const WORD_CANDIDATES_MAX: usize = 100;
 /// Best candidates whose neighbours in context become candidates, too.
@@ -57,6 +68,9 @@ pub struct Scratch {
     words_in_window: Tally,
     words_in_context: Tally,
     term: Tally,
+    /// By slot, where `words` has a sum: which of the cue's terms the memory holds.
+    held: Vec<u64>,
+    bridges: Tally,
     pool: Tally,
     spread: Spread,
 }
@@ -74,6 +88,7 @@ pub fn recall(
     ranking.find_candidates();
     let seeds = ranking.seeds();
     ranking.spread(&seeds);
+    ranking.bridge(&seeds);
     Ok(ranking.answer(&seeds))
 }
 
@@ -144,7 +159,10 @@ pub struct Activations {
 
 /// A cue that fits the state it is asked of.
 struct Resolved {
-    terms: Vec<(Box<str>, u32)>,
+    /// Ordered, each once.
+    terms: Vec<Box<str>>,
+    speakers: Vec<SpeakerId>,
+    asks_when: bool,
     /// Of length 1.
     unit: Option<Vec<f32>>,
     slots: Vec<Slot>,
@@ -168,7 +186,13 @@ impl Resolved {
         };
         let unit = unit.filter(|_| !without.has(Part::Vectors));
         let text = cue.text.as_deref().filter(|_| !without.has(Part::Words)).unwrap_or("");
-        Ok(Self { terms: counted(terms(text, state.settings().language)), unit, slots })
+        let mut terms = terms(text, state.settings().language);
+        let speakers =
+            if without.has(Part::Speakers) { Vec::new() } else { state.speeches().named_by(&terms) };
+        terms.sort_unstable();
+        terms.dedup();
+        let asks_when = asks_when(text) && !without.has(Part::Times);
+        Ok(Self { terms, speakers, asks_when, unit, slots })
     }
 }
 
@@ -234,6 +258,8 @@ struct Ranking<'a> {
     window: Spreadness,
     /// What the cue's words could reach at most: alone, in a window, in a context.
     words_max: [f32; 3],
+    /// The weights of the cue's terms, as far as `held` has bits for them.
+    term_weights: Vec<f32>,
     /// Candidates with their base scores.
     candidates: Vec<(Slot, f32)>,
 }
@@ -255,6 +281,7 @@ impl<'a> Ranking<'a> {
             single: Spreadness { mean: 0.0, deviation: 1.0 },
             window: Spreadness { mean: 0.0, deviation: 1.0 },
             words_max: [0.0; 3],
+            term_weights: Vec::new(),
             candidates: Vec::new(),
         };
         ranking.sample();
@@ -332,7 +359,8 @@ impl<'a> Ranking<'a> {
         let without = self.options.without;
         let (lexicon, graph) = (self.state.lexicon(), self.state.graph());
         let slots = self.state.slots_end();
-        let Scratch { words, words_in_window, words_in_context, term: sums, .. } = &mut *self.scratch;
+        let Scratch { words, words_in_window, words_in_context, term: sums, held, .. } = &mut *self.scratch;
+        held.resize(held.len().max(slots), 0);
         words.clear(slots);
         words_in_window.clear(slots);
         words_in_context.clear(graph.contexts_end());
@@ -344,12 +372,16 @@ impl<'a> Ranking<'a> {
         let lone = memories.saturating_sub(graph.adjacent_pairs() + graph.contexts());
         let contexts = graph.contexts() + lone;
         let context_mean = mean * memories as f32 / contexts.max(1) as f32;
-        for (term, _) in &self.cue.terms {
+        for (at, term) in self.cue.terms.iter().enumerate() {
             let postings = lexicon.postings(term);
             let weight = idf(memories, postings.len());
             self.words_max[0] += weight * (K1 + 1.0);
+            self.term_weights.push(weight);
+            let bit = 1u64.checked_shl(at as u32).unwrap_or(0);
             for posting in postings {
                 let saturated = saturation(posting.count as f32, lexicon.length(posting.slot) as f32, mean);
+                let held = &mut held[posting.slot as usize];
+                *held = bit | if words.find(posting.slot).is_some() { *held } else { 0 };
                 words.add(posting.slot, f64::from(weight * saturated));
             }
             if !with_windows {
@@ -412,18 +444,28 @@ impl<'a> Ranking<'a> {
     /// The first half of the formula: how well a memory fits the cue by its words and vector, alone, with its
     /// neighbours, and as part of its context. About 0 for a random memory.
     fn base(&self, slot: Slot) -> f32 {
-        let words = self.score_of_words(slot);
-        let Some(similarity) = self.similarity(slot) else { return words };
+        let rest = self.score_of_words(slot) + self.score_of_speech(slot);
+        let Some(similarity) = self.similarity(slot) else { return rest };
         let in_window = self.similarity_of_window(slot, similarity);
-        words
-            + WEIGHTS.vector * self.single.standard(similarity)
+        rest + WEIGHTS.vector * self.single.standard(similarity)
             + WEIGHTS.vector_in_window * self.window.standard(in_window)
     }
 
     /// The second half: what activation brings, and what forgetting takes.
-    fn score(&self, base: f32, reached: f64, seed_max: f64, retrievability: f64) -> f32 {
+    fn score(&self, slot: Slot, base: f32, seed_max: f64, retrievability: f64) -> f32 {
+        let reached = self.scratch.spread.reached(slot);
         let activation = if seed_max > 0.0 { (reached / seed_max).sqrt() as f32 } else { 0.0 };
-        base + WEIGHTS.activation * activation - WEIGHTS.retrievability * (1.0 - retrievability as f32)
+        base + WEIGHTS.activation * activation + WEIGHTS.bridge * self.scratch.bridges.get(slot) as f32
+            - WEIGHTS.retrievability * (1.0 - retrievability as f32)
+    }
+
+    /// What the way that a memory is told adds to its base.
+    fn score_of_speech(&self, slot: Slot) -> f32 {
+        let told = self.state.speeches().get(slot);
+        let is_named = told.speaker.is_some_and(|speaker| self.cue.speakers.contains(&speaker));
+        let questions = if self.is_without(Part::Questions) { 0.0 } else { told.questions };
+        f32::from(is_named) * WEIGHTS.speaker - questions * WEIGHTS.questions
+            + f32::from(self.cue.asks_when && told.tells_time) * WEIGHTS.tells_time
     }
 
     /// What words add to a memory's base.
@@ -508,7 +550,7 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// Where activation starts: the memories that the cue names, and the best candidates, each by the square of its
+    /// Where activation starts: the memories that the cue names, and the best candidates, each by the cube of its
     /// base score, so that one clear match outweighs several weak ones. Their masses sum to 1.
     fn seeds(&mut self) -> Vec<(Slot, f64)> {
         if self.is_without(Part::Spreading) {
@@ -518,7 +560,7 @@ impl<'a> Ranking<'a> {
         let named = &self.cue.slots;
         let best = self.candidates.iter().filter(|(slot, base)| *base > 0.0 && !named.contains(slot));
         let mut seeds: Vec<(Slot, f64)> =
-            best.take(SEEDS_MAX).map(|(slot, base)| (*slot, f64::from(*base).powi(2))).collect();
+            best.take(SEEDS_MAX).map(|(slot, base)| (*slot, f64::from(*base).powi(3))).collect();
         let strongest = seeds.first().map_or(1.0, |(_, mass)| *mass);
         let mut named: Vec<Slot> = named.iter().copied().filter(|&slot| self.is_visible(slot)).collect();
         named.sort_unstable();
@@ -542,6 +584,44 @@ impl<'a> Ranking<'a> {
         reached.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
     }
 
+    /// Finds the memories that bring in what a seed leaves unexplained: those that share names with it and hold words of
+    /// the cue that it lacks. Each counts by the root of what it shares with the seed, times the share of the cue's
+    /// words, by weight, that it adds, up to 1; of several seeds, the best counts.
+    fn bridge(&mut self, seeds: &[(Slot, f64)]) {
+        let (state, options) = (self.state, self.options);
+        self.scratch.bridges.clear(state.slots_end());
+        let weight_sum: f32 = self.term_weights.iter().sum();
+        if weight_sum == 0.0 || self.is_without(Part::Bridges) {
+            return;
+        }
+        let visible = |slot| state.is_visible(slot, options.now, options.as_of);
+        let budget = options.budget.unwrap_or(VISITS_DEFAULT);
+        let walk = walk(state, options, &visible);
+        let seed_max = seeds.iter().map(|(_, mass)| *mass).fold(0.0, f64::max);
+        let Scratch { term: reached, words, held, bridges, .. } = &mut *self.scratch;
+        let held = |slot: Slot| words.find(slot).map_or(0, |_| held[slot as usize]);
+        let weights = &self.term_weights;
+        for &(seed, mass) in seeds {
+            reached.clear(state.slots_end());
+            walk.for_each_namesake(seed, budget / SEEDS_MAX, |slot, part| reached.add(slot, part));
+            let lacking = !held(seed);
+            for &slot in reached.touched() {
+                let added = held(slot) & lacking;
+                if added != 0 {
+                    let weight: f32 =
+                        (0..64).zip(weights).filter(|(bit, _)| added >> bit & 1 == 1).map(|(_, w)| w).sum();
+                    let reach = reached.get(slot) * mass / seed_max;
+                    let bridge = BRIDGE_GAIN * reach.sqrt() * f64::from(weight / weight_sum);
+                    bridges.raise(slot, bridge.min(1.0));
+                }
+            }
+        }
+        let mut best: Vec<(Slot, f32)> =
+            bridges.touched().iter().map(|&slot| (slot, bridges.get(slot) as f32)).collect();
+        keep_best(&mut best, REACHED_MAX.max(options.limit));
+        best.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+    }
+
     fn answer(mut self, seeds: &[(Slot, f64)]) -> Answer {
         let seed_max = seeds.iter().map(|(_, mass)| *mass).fold(0.0, f64::max);
         let mut ranked: Vec<(Slot, f32)> = std::mem::take(&mut self.candidates);
@@ -551,7 +631,7 @@ impl<'a> Ranking<'a> {
                 true => 1.0,
                 false => self.state.retrievability(*slot, self.options.now),
             };
-            *score = self.score(*score, self.scratch.spread.reached(*slot), seed_max, retrievability);
+            *score = self.score(*slot, *score, seed_max, retrievability);
         }
         keep_best(&mut ranked, usize::MAX);
         let hits = self.hits(&ranked);
@@ -595,6 +675,7 @@ impl<'a> Ranking<'a> {
             dense: self.similarity(slot).unwrap_or(0.0),
             lexical: self.scratch.words.get(slot) as f32,
             activation: spread.reached(slot) as f32,
+            bridge: self.scratch.bridges.get(slot) as f32,
             time: 0.0,
         };
         let paths = if self.options.explain { self.paths(slot) } else { Vec::new() };
@@ -628,7 +709,6 @@ impl<'a> Ranking<'a> {
         match via {
             Via::Order(places) if *places > 0 => "next".into(),
             Via::Order(_) => "previous".into(),
-            Via::Context(_) => "context".into(),
             Via::Entity(id) => format!("entity:{}", graph.entity(*id).name),
             Via::Link(at) => graph.out(from)[*at as usize].kind.to_string(),
             Via::LinkBack(at) => format!("{}^-1", graph.incoming(from)[*at as usize].kind),

@@ -11,6 +11,7 @@ use crate::hnsw::{Hnsw, HnswParams};
 use crate::id::{MemoryId, Timestamp};
 use crate::lexicon::{Language, Lexicon};
 use crate::memory::{Link, Memory};
+use crate::speech::Speeches;
 use crate::vector::Vectors;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -118,6 +119,7 @@ pub struct SpaceState {
     unindexed: BTreeSet<Slot>,
     lexicon: Lexicon,
     graph: Graph,
+    speeches: Speeches,
     keys: FxHashMap<String, (u64, Keyed)>,
     keys_in_order: VecDeque<String>,
     /// Bytes that users gave: text, vectors at 4 bytes a number, metadata.
@@ -141,6 +143,7 @@ impl SpaceState {
             unindexed: BTreeSet::new(),
             lexicon: Lexicon::default(),
             graph: Graph::default(),
+            speeches: Speeches::default(),
             keys: FxHashMap::default(),
             keys_in_order: VecDeque::new(),
             data_bytes: 0,
@@ -258,6 +261,7 @@ impl SpaceState {
         }
         self.lexicon.insert(slot, &analysis.terms);
         self.graph.mention(slot, &analysis.entities);
+        self.speeches.insert(slot, &analysis.speech);
         self.slots.insert(memory.id.clone(), slot);
         self.arrivals.insert(arrival, slot);
         for link in &memory.links {
@@ -284,6 +288,7 @@ impl SpaceState {
         let words = self.lexicon.length(slot);
         self.lexicon.remove(slot, &analysis.terms);
         self.graph.unmention(slot);
+        self.speeches.remove(slot);
         for link in &memory.links {
             let target = if link.to == memory.id { Some(slot) } else { self.slots.get(&link.to).copied() };
             self.graph.unlink(slot, &link.to, target, &link.kind);
@@ -483,6 +488,11 @@ impl SpaceState {
         &self.graph
     }
 
+    /// How memories are told.
+    pub fn speeches(&self) -> &Speeches {
+        &self.speeches
+    }
+
     /// 1 / length of the sum of the unit vectors of a memory and its neighbours; 0 where there is none.
     pub fn window_scale(&self, slot: Slot) -> f32 {
         self.window_scales.get(slot as usize).copied().unwrap_or(0.0)
@@ -537,10 +547,11 @@ impl SpaceState {
         for (id, slot) in &self.slots {
             let record = self.record(*slot);
             lines.push(format!(
-                "{id}: {:?} {:?} {}",
+                "{id}: {:?} {:?} {} {}",
                 record.memory,
                 self.embedding(*slot),
-                self.window_scale(*slot)
+                self.window_scale(*slot),
+                self.speeches.dump(*slot)
             ));
         }
         for (term, postings) in self.lexicon.dump() {

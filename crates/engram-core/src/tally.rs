@@ -39,6 +39,14 @@ impl Tally {
         }
     }
 
+    /// Makes the sum of `slot` at least `amount`.
+    pub(crate) fn raise(&mut self, slot: Slot, amount: f64) {
+        let short = amount - self.get(slot);
+        if short > 0.0 {
+            self.add(slot, short);
+        }
+    }
+
     /// The sum of `slot`.
     pub(crate) fn get(&self, slot: Slot) -> f64 {
         self.find(slot).unwrap_or(0.0)

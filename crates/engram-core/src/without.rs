@@ -10,7 +10,7 @@ pub enum Part {
     Vectors,
     /// A memory with its neighbours: it counts as if it stood alone, and brings no neighbours along as candidates.
     Windows,
-    /// A memory's context: its words, and spreading to all of it.
+    /// The words of a memory's context.
     Contexts,
     /// Spreading to those before and after in context.
     Order,
@@ -18,8 +18,16 @@ pub enum Part {
     Entities,
     /// Spreading over links.
     Links,
-    /// Spreading as a whole.
+    /// Spreading as a whole, bridges included.
     Spreading,
+    /// What a memory adds over shared names to what the first hits leave unexplained.
+    Bridges,
+    /// That a cue which names a speaker is after what that one said.
+    Speakers,
+    /// That a question rarely answers another.
+    Questions,
+    /// That who asks when is after a memory that says when.
+    Times,
     /// What forgetting takes from a score.
     Retrievability,
     /// That equal contents take one place.
@@ -28,7 +36,7 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 10] = [
+    pub const ALL: [Part; 14] = [
         Part::Words,
         Part::Vectors,
         Part::Windows,
@@ -37,6 +45,10 @@ impl Part {
         Part::Entities,
         Part::Links,
         Part::Spreading,
+        Part::Bridges,
+        Part::Speakers,
+        Part::Questions,
+        Part::Times,
         Part::Retrievability,
         Part::Duplicates,
     ];
@@ -52,6 +64,10 @@ impl Part {
             Part::Entities => "entities",
             Part::Links => "links",
             Part::Spreading => "spreading",
+            Part::Bridges => "bridges",
+            Part::Speakers => "speakers",
+            Part::Questions => "questions",
+            Part::Times => "times",
             Part::Retrievability => "retrievability",
             Part::Duplicates => "duplicates",
         }

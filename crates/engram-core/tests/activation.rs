@@ -98,7 +98,7 @@ fn mass_is_conserved_and_the_shares_of_paths_sum_to_what_reached() {
 fn associations(graph: &Graph, from: Slot, via: Via, to: Slot) -> Vec<Vec<(Slot, Via)>> {
     match via {
         Via::Order(places) => vec![vec![(from, via), (to, Via::Order(-places))]],
-        Via::Context(_) | Via::Entity(_) => vec![vec![(from, via)], vec![(to, via)]],
+        Via::Entity(_) => vec![vec![(from, via)], vec![(to, via)]],
         Via::Link(at) => {
             let kind = &graph.out(from)[at as usize].kind;
             let back = graph.incoming(to).iter().position(|edge| edge.other == from && edge.kind == *kind);
@@ -144,7 +144,7 @@ fn without_an_association_that_a_path_names_at_least_its_share_is_missing() {
         }
     }
     assert!(checked > 10_000, "only {checked} associations were named");
-    assert_eq!(kinds.len(), 5, "every kind of association was on a path: {kinds:?}");
+    assert_eq!(kinds.len(), 4, "every kind of association was on a path: {kinds:?}");
 }
 
 #[test]

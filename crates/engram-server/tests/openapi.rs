@@ -81,7 +81,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
     };
     let step = StepOut { via: Some(text()), weight: Some(1.0), memory: text() };
     let path = PathOut { share: 1.0, steps: vec![step.clone()] };
-    let parts = PartsOut { dense: 0.0, lexical: 0.0, activation: 0.0, time: 0.0 };
+    let parts = PartsOut { dense: 0.0, lexical: 0.0, activation: 0.0, bridge: 0.0, time: 0.0 };
     let hit = HitOut {
         memory: memory.clone(),
         score: 1.0,

@@ -14,7 +14,8 @@ const MACHINE: Machine =
 /// A folder of its own for a case.
 fn folder() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("config-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    // Test runners may give each test a process of its own.
+    let name = format!("config-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if path.exists() {
         fs::remove_dir_all(&path).unwrap();

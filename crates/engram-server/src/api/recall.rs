@@ -214,6 +214,8 @@ pub struct PartsOut {
     pub lexical: f32,
     /// Activation that reached the memory from other seeds.
     pub activation: f32,
+    /// How much the memory adds, over shared names, to what a first hit leaves unexplained.
+    pub bridge: f32,
     /// What the cue's words about time added.
     pub time: f32,
 }
@@ -267,6 +269,7 @@ impl HitOut {
                 dense: hit.parts.dense,
                 lexical: hit.parts.lexical,
                 activation: hit.parts.activation,
+                bridge: hit.parts.bridge,
                 time: hit.parts.time,
             }),
             paths: explain.then(|| hit.paths.into_iter().map(PathOut::from).collect()),
