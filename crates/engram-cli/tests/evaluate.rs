@@ -25,10 +25,10 @@ const WEATHER: [&str; 3] = [
 ];
 const KITCHEN: [&str; 3] = [
     r#"{"id": "k1", "content": "Bread rises because of yeast"}
-{"id": "k2", "content": "Salt keeps butter fresh"}
+{"id": "k2", "content": "Salt keeps butter from browning"}
 {"id": "k3", "content": "Sugar browns in the pan"}"#,
     r#"{"id": "k-q1", "text": "why does bread rise?"}
-{"id": "k-q2", "text": "what browns?"}"#,
+{"id": "k-q2", "text": "what browns in the sun?"}"#,
     r#"{"id": "k-q1", "evidence": ["k1"], "category": "single", "answerable": true}
 {"id": "k-q2", "evidence": ["k3"], "category": "single", "answerable": true}"#,
 ];
@@ -130,6 +130,28 @@ fn figures_are_written_for_programs() {
     // Doing it again gives the same.
     let again: Value = serde_json::from_str(&sets.ok(&["both", "--json"])).unwrap();
     assert_eq!(again["sets"][0]["ways"], set["ways"]);
+}
+
+#[test]
+fn what_relevance_rests_on_is_written_and_fitted() {
+    let sets = Sets::new();
+    let shown = sets.ok(&["both", "--evidence", "evidence.jsonl", "--fit"]);
+    for line in ["BY_WORDS  relevance, fitted to", "const BY_WORDS: Model = Model {", "    abstain_below: 0."]
+    {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+    assert!(!shown.contains("BY_VECTOR"), "{shown}");
+    let lines = fs::read_to_string(sets.path("evidence.jsonl")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |asking: &str| lines.iter().filter(|line| line["asking"] == asking).collect::<Vec<_>>();
+    let first = of("own").into_iter().find(|line| line["cue"] == "q2").unwrap();
+    assert_eq!((&first["set"], &first["rank"], &first["label"]), (&"both".into(), &0.into(), &true.into()));
+    assert!(first["score"].as_f64().unwrap() > 0.0 && first["covered"] == 1.0, "{first}");
+    // Of cues that have no answer no hit is one; a cue without evidence says nothing.
+    for asking in ["foreign", "removed"] {
+        assert!(!of(asking).is_empty() && of(asking).iter().all(|line| line["label"] == false), "{asking}");
+    }
+    assert!(of("own").iter().all(|line| line["cue"] != "q4"));
 }
 
 #[test]

@@ -1,43 +1,147 @@
 //! From evidence to a probability: `relevance` is how likely a hit is what the cue was after. A logistic regression
-//! (Platt 1999) on the first ten hits of each cue of four sets (LoCoMo, MuSiQue, HotpotQA, WordNet glosses), each set
-//! weighing the same, once with vectors and once without. Expected calibration error by set: .03 to .08,
-//! measured on the sets that it was fitted on. The program that fitted it is not kept here.
+//! (Platt 1999) on the first ten hits of each cue of four sets (LoCoMo, MuSiQue, HotpotQA, WordNet senses), each set
+//! weighing the same, once with vectors and once without. Hits of cues that have no answer count too, so that the first
+//! hit's relevance tells an unknown matter from a known one. `engram evaluate --fit` fits it anew and prints the
+//! constants below; how well they hold, also on a set that was left out, is in `bench/README.md`.
 
 /// Evidence that bears on relevance.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Evidence {
     /// The hit's score.
     pub score: f32,
     /// How far that lies behind the first hit's, at least 0.
     pub behind: f32,
+    /// How far the next memory's score lies behind the hit's, at least 0; the score itself where there is none.
+    pub gap: f32,
     /// The hit's place, from 0.
     pub rank: usize,
     /// The cue had a vector that the space can compare.
     pub by_vector: bool,
+    /// Cosine of the cue's vector and the memory's; 0 where either has none.
+    pub cosine: f32,
+    /// The highest cosine of any memory that may be a hit; 0 without vectors.
+    pub cosine_best: f32,
+    /// What the cue's words reach of what they could, 0..=1: in the memory, its window, and its context.
+    pub words: [f32; 3],
+    /// Share of the weight of the cue's words that the memory holds at all, 0..=1.
+    pub covered: f32,
+    /// Share of the weight of the cue's words that no memory of the space holds, 0..=1.
+    pub unknown: f32,
+    /// The cue's words.
+    pub terms: usize,
+    /// Root of what activation reached the memory over associations, over the largest seed's; 0..=1 or a little more.
+    pub activation: f32,
 }
 
-/// Log-odds: `bias + score * s + behind * b + first / (1 + rank)`.
-struct Coefficients {
-    bias: f32,
-    score: f32,
-    behind: f32,
-    first: f32,
+/// Numbers that the log-odds are a weighted sum of.
+pub const FEATURES: usize = 17;
+
+/// What each of them is; those for the first hit are 0 for all others.
+pub const FEATURE_NAMES: [&str; FEATURES] = [
+    "1",
+    "ln(1 + terms)",
+    "score",
+    "covered",
+    "unknown",
+    "cosine",
+    "cosine_best",
+    "behind",
+    "1 / (1 + rank)",
+    "ln(1 + rank)",
+    "first hit: 1",
+    "first hit: ln(1 + terms)",
+    "first hit: score",
+    "first hit: covered",
+    "first hit: unknown",
+    "first hit: cosine",
+    "first hit: cosine_best",
+];
+
+/// The evidence as the regression sees it. What tells a cue that has an answer from one that has none is in the first
+/// hit, and so it has weights of its own.
+pub fn features(evidence: &Evidence) -> [f32; FEATURES] {
+    let e = evidence;
+    let absolute = [1.0, (e.terms as f32).ln_1p(), e.score, e.covered, e.unknown, e.cosine, e.cosine_best];
+    let mut all = [0.0; FEATURES];
+    let (any, first) = all.split_at_mut(FEATURES - absolute.len());
+    any[..absolute.len()].copy_from_slice(&absolute);
+    let rank = e.rank as f32;
+    any[absolute.len()..].copy_from_slice(&[e.behind, 1.0 / (1.0 + rank), rank.ln_1p()]);
+    if e.rank == 0 {
+        first.copy_from_slice(&absolute);
+    }
+    all
 }
 
-const BY_VECTOR: Coefficients = Coefficients { bias: -4.364, score: 0.157, behind: -0.052, first: 2.749 };
-const BY_WORDS: Coefficients = Coefficients { bias: -3.902, score: 0.204, behind: -0.092, first: 2.607 };
+/// What was fitted, for cues that have a vector or for those that have none.
+struct Model {
+    weights: [f32; FEATURES],
+    abstain_below: f32,
+}
 
-/// A recall whose hits are all less likely than this has found nothing that the cue was after.
-pub const ABSTAIN_BELOW: f32 = 0.2;
+impl Model {
+    fn of(by_vector: bool) -> &'static Self {
+        if by_vector { &BY_VECTOR } else { &BY_WORDS }
+    }
+}
 
-/// Probability, 0..=1, that a hit with this evidence is what the cue was after. Falls with the rank.
-pub fn relevance(evidence: Evidence) -> f32 {
-    let c = if evidence.by_vector { BY_VECTOR } else { BY_WORDS };
-    let log_odds = c.bias
-        + c.score * evidence.score
-        + c.behind * evidence.behind
-        + c.first / (1.0 + evidence.rank as f32);
+const BY_VECTOR: Model = Model {
+    weights: [
+        -5.1432, // 1
+        0.7324,  // ln(1 + terms)
+        0.1556,  // score
+        -0.9244, // covered
+        -1.7929, // unknown
+        -0.3145, // cosine
+        2.1092,  // cosine_best
+        -0.0554, // behind
+        1.3636,  // 1 / (1 + rank)
+        -0.8822, // ln(1 + rank)
+        -2.1004, // first hit: 1
+        0.0530,  // first hit: ln(1 + terms)
+        -0.0322, // first hit: score
+        2.7305,  // first hit: covered
+        0.6026,  // first hit: unknown
+        1.9689,  // first hit: cosine
+        -1.2840, // first hit: cosine_best
+    ],
+    abstain_below: 0.1367,
+};
+
+const BY_WORDS: Model = Model {
+    weights: [
+        -4.4049, // 1
+        0.8754,  // ln(1 + terms)
+        0.1814,  // score
+        0.3377,  // covered
+        -2.1001, // unknown
+        0.0000,  // cosine
+        0.0000,  // cosine_best
+        -0.0594, // behind
+        0.9627,  // 1 / (1 + rank)
+        -0.6262, // ln(1 + rank)
+        -1.6224, // first hit: 1
+        0.2740,  // first hit: ln(1 + terms)
+        -0.0216, // first hit: score
+        1.7191,  // first hit: covered
+        0.2101,  // first hit: unknown
+        0.0000,  // first hit: cosine
+        0.0000,  // first hit: cosine_best
+    ],
+    abstain_below: 0.1042,
+};
+
+/// Probability, 0..=1, that a hit with this evidence is what the cue was after.
+pub fn relevance(evidence: &Evidence) -> f32 {
+    let weighted = Model::of(evidence.by_vector).weights.iter().zip(features(evidence));
+    let log_odds: f32 = weighted.map(|(weight, feature)| weight * feature).sum();
     1.0 / (1.0 + (-log_odds).exp())
+}
+
+/// A recall whose hits are all less likely than this has found nothing that the cue was after. About one in twenty of
+/// the cues that have an answer fall below.
+pub fn abstain_below(by_vector: bool) -> f32 {
+    Model::of(by_vector).abstain_below
 }
 
 #[cfg(test)]
@@ -46,10 +150,33 @@ mod tests {
 
     #[test]
     fn relevance_falls_with_less_evidence() {
-        let best = Evidence { score: 12.0, behind: 0.0, rank: 0, by_vector: true };
-        let second = Evidence { score: 9.0, behind: 3.0, rank: 1, ..best };
-        let weak = Evidence { score: 0.5, ..best };
-        assert!(relevance(best) > relevance(second) && relevance(best) > relevance(weak));
-        assert!(relevance(weak) < ABSTAIN_BELOW && relevance(best) > 0.5);
+        for by_vector in [true, false] {
+            let cosine = if by_vector { 0.6 } else { 0.0 };
+            let best = Evidence {
+                score: 14.0,
+                covered: 0.8,
+                terms: 5,
+                cosine,
+                cosine_best: cosine,
+                by_vector,
+                ..Evidence::default()
+            };
+            let second = Evidence { score: 9.0, behind: 5.0, rank: 1, covered: 0.4, ..best };
+            let nothing = Evidence { terms: 5, by_vector, unknown: 0.5, ..Evidence::default() };
+            assert!(relevance(&best) > relevance(&second), "{by_vector}");
+            assert!(relevance(&second) > relevance(&Evidence { rank: 9, ..second }), "{by_vector}");
+            assert!(relevance(&nothing) < abstain_below(by_vector), "{by_vector}");
+            assert!(relevance(&best) > 0.5, "{by_vector}: {}", relevance(&best));
+        }
+    }
+
+    #[test]
+    fn the_first_hit_has_features_of_its_own() {
+        let first = Evidence { score: 3.0, ..Evidence::default() };
+        let [first, second] = [first, Evidence { rank: 1, ..first }].map(|evidence| features(&evidence));
+        let at = |name: &str| FEATURE_NAMES.iter().position(|known| *known == name).unwrap();
+        assert_eq!((first[at("score")], first[at("first hit: score")]), (3.0, 3.0));
+        assert_eq!((second[at("score")], second[at("first hit: score")]), (3.0, 0.0));
+        assert_eq!((second[at("1")], second[at("1 / (1 + rank)")]), (1.0, 0.5));
     }
 }

@@ -1,6 +1,7 @@
 //! What a recall starts from (`Cue`, `RecallOptions`, `Filter`) and what it gives (`Answer`, `Hit`).
 
 use crate::Slot;
+use crate::calibrate::Evidence;
 use crate::error::{Error, Result};
 use crate::id::{MemoryId, Timestamp};
 use crate::limits::{CONTENT_BYTES_MAX, CUE_IDS_MAX, FILTER_CONDITIONS_MAX, LIMIT_DEFAULT, LIMIT_MAX};
@@ -299,6 +300,8 @@ pub struct Hit {
     pub parts: Parts,
     /// How activation came here, strongest first; filled when explaining.
     pub paths: Vec<Path>,
+    /// What the relevance rests on.
+    pub evidence: Evidence,
 }
 
 /// The evidence behind a hit.

@@ -4,7 +4,7 @@
 
 use crate::Slot;
 use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
-use crate::calibrate::{ABSTAIN_BELOW, Evidence, relevance};
+use crate::calibrate::{Evidence, abstain_below, relevance};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
 use crate::error::{Error, Result};
 use crate::hnsw;
@@ -260,6 +260,8 @@ struct Ranking<'a> {
     words_max: [f32; 3],
     /// The weights of the cue's terms, as far as `held` has bits for them.
     term_weights: Vec<f32>,
+    /// The highest similarity of any memory that may be a hit.
+    cosine_best: f32,
     /// Candidates with their base scores.
     candidates: Vec<(Slot, f32)>,
 }
@@ -282,6 +284,7 @@ impl<'a> Ranking<'a> {
             window: Spreadness { mean: 0.0, deviation: 1.0 },
             words_max: [0.0; 3],
             term_weights: Vec::new(),
+            cosine_best: 0.0,
             candidates: Vec::new(),
         };
         ranking.sample();
@@ -494,6 +497,7 @@ impl<'a> Ranking<'a> {
     fn candidates_by_vector(&mut self) {
         let count = self.state.index().params().ef_search.max(self.options.limit);
         let mut found = self.nearest(count, |ranking, slot| ranking.may_hit(slot));
+        self.cosine_best = found.first().map_or(0.0, |(_, similarity)| *similarity);
         if !self.options.filter.is_empty() {
             found.extend(self.nearest(SEEDS_MAX, |ranking, slot| ranking.is_visible(slot)));
         }
@@ -634,8 +638,9 @@ impl<'a> Ranking<'a> {
             *score = self.score(*slot, *score, seed_max, retrievability);
         }
         keep_best(&mut ranked, usize::MAX);
-        let hits = self.hits(&ranked);
-        let abstain = hits.iter().all(|hit| hit.relevance < ABSTAIN_BELOW);
+        let hits = self.hits(&ranked, seed_max);
+        let abstain_below = abstain_below(self.vectors.is_some());
+        let abstain = hits.iter().all(|hit| hit.relevance < abstain_below);
         let hits =
             hits.into_iter().filter(|hit| self.options.relevance_min.is_none_or(|min| hit.relevance >= min));
         Answer {
@@ -647,10 +652,11 @@ impl<'a> Ranking<'a> {
     }
 
     /// The first hits, up to the limit. The same content twice takes one place; the other is named with the hit.
-    fn hits(&self, ranked: &[(Slot, f32)]) -> Vec<Hit> {
+    fn hits(&self, ranked: &[(Slot, f32)], seed_max: f64) -> Vec<Hit> {
         let best = ranked.first().map_or(0.0, |(_, score)| *score);
         let mut hits: Vec<Hit> = Vec::new();
         let mut by_content: FxHashMap<&str, usize> = FxHashMap::default();
+        let mut beyond = 0.0;
         for &(slot, score) in ranked {
             let content = self.state.record(slot).memory().content.as_deref();
             let content = content.filter(|_| !self.is_without(Part::Duplicates));
@@ -659,20 +665,29 @@ impl<'a> Ranking<'a> {
                 continue;
             }
             if hits.len() == self.options.limit {
+                beyond = score;
                 break;
             }
             if let Some(content) = content {
                 by_content.insert(content, hits.len());
             }
-            hits.push(self.hit(slot, score, best, hits.len()));
+            let behind = best - score;
+            let evidence = Evidence { score, behind, rank: hits.len(), ..self.evidence(slot, seed_max) };
+            hits.push(self.hit(slot, evidence));
+        }
+        for at in 0..hits.len() {
+            let next = hits.get(at + 1).map_or(beyond, |hit| hit.score);
+            let hit = &mut hits[at];
+            hit.evidence.gap = hit.score - next;
+            hit.relevance = relevance(&hit.evidence);
         }
         hits
     }
 
-    fn hit(&self, slot: Slot, score: f32, score_best: f32, rank: usize) -> Hit {
+    fn hit(&self, slot: Slot, evidence: Evidence) -> Hit {
         let spread = &self.scratch.spread;
         let parts = Parts {
-            dense: self.similarity(slot).unwrap_or(0.0),
+            dense: evidence.cosine,
             lexical: self.scratch.words.get(slot) as f32,
             activation: spread.reached(slot) as f32,
             bridge: self.scratch.bridges.get(slot) as f32,
@@ -680,9 +695,38 @@ impl<'a> Ranking<'a> {
         };
         let paths = if self.options.explain { self.paths(slot) } else { Vec::new() };
         let retrievability = self.state.retrievability(slot, self.options.now) as f32;
-        let by_vector = self.vectors.is_some();
-        let relevance = relevance(Evidence { score, behind: score_best - score, rank, by_vector });
-        Hit { slot, score, relevance, retrievability, duplicates: Vec::new(), parts, paths }
+        let duplicates = Vec::new();
+        let score = evidence.score;
+        Hit { slot, score, relevance: 0.0, retrievability, duplicates, parts, paths, evidence }
+    }
+
+    /// What bears on a memory's relevance, but for its place among the hits.
+    fn evidence(&self, slot: Slot, seed_max: f64) -> Evidence {
+        let reached = self.scratch.spread.reached(slot);
+        let lexicon = self.state.lexicon();
+        let (mut sum, mut covered, mut unknown) = (0.0, 0.0, 0.0);
+        for term in &self.cue.terms {
+            let postings = lexicon.postings(term);
+            let weight = idf(lexicon.memories(), postings.len());
+            sum += weight;
+            if postings.is_empty() {
+                unknown += weight;
+            } else if postings.binary_search_by_key(&slot, |posting| posting.slot).is_ok() {
+                covered += weight;
+            }
+        }
+        let share = |part: f32| if sum > 0.0 { part / sum } else { 0.0 };
+        Evidence {
+            by_vector: self.vectors.is_some(),
+            cosine: self.similarity(slot).unwrap_or(0.0),
+            cosine_best: self.cosine_best,
+            words: self.words_of(slot),
+            covered: share(covered),
+            unknown: share(unknown),
+            terms: self.cue.terms.len(),
+            activation: if seed_max > 0.0 { (reached / seed_max).sqrt() as f32 } else { 0.0 },
+            ..Evidence::default()
+        }
     }
 
     fn paths(&self, slot: Slot) -> Vec<Path> {

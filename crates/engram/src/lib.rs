@@ -26,6 +26,7 @@ mod worker;
 mod writer;
 
 pub use engine::{Engine, ObserveFlush, Options, SyncMode};
+pub use engram_core::calibrate::{self, Evidence};
 pub use engram_core::cue::{
     Answer, Condition, Cue, Field, Filter, Operand, Parts, RecallOptions, Test, kind_name,
 };

@@ -8,6 +8,7 @@ use crate::worker::Job;
 use crate::writer::{Plan, Prepared, Reads, Writer};
 use engram_core::Slot;
 use engram_core::associate::Analysis;
+use engram_core::calibrate::Evidence;
 use engram_core::cue::{Cue, Filter, Hit, Parts, RecallOptions};
 use engram_core::error::shown;
 use engram_core::hnsw;
@@ -113,6 +114,8 @@ pub struct RecalledHit {
     pub parts: Parts,
     /// How activation came here, when explaining.
     pub paths: Vec<RecalledPath>,
+    /// What the relevance rests on: for those who study it.
+    pub evidence: Evidence,
 }
 
 /// One way that activation took.
@@ -392,6 +395,7 @@ impl Space {
             duplicates: hit.duplicates.into_iter().map(id).collect(),
             parts: hit.parts,
             paths: hit.paths.into_iter().map(path).collect(),
+            evidence: hit.evidence,
         };
         let hits = answer.hits.into_iter().map(hit).collect();
         self.scratches.lock().push(scratch);

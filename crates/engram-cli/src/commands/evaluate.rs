@@ -3,6 +3,9 @@
 //! it, so that a figure always stands beside what is simpler.
 
 mod ask;
+mod evidence;
+mod fit;
+mod probe;
 mod report;
 mod score;
 mod sets;
@@ -11,12 +14,15 @@ use crate::commands::interrupt::Interrupt;
 use crate::fault::{Fault, Result};
 use crate::files::Draft;
 use crate::screen::{Screen, progress};
-use ask::{Asked, HARD_MEMORIES_MAX, Stored};
+use ask::{Asked, Stored};
 use clap::Args;
 use engram::{Part, Without};
 use engram_server::api::RankedLine;
-use report::{Latency, Made, Report, SetReport, Unknown, WayReport, show_ablation};
-use score::{Ranked, Wanted, auroc, calibration, rows, stated};
+use evidence::{EvidenceFile, Observed};
+use fit::{ObservedSet, fit_all};
+use probe::{Foreign, Probe, recalls};
+use report::{Latency, Made, Report, SetReport, WayReport, show_ablation};
+use score::{Ranked, Wanted, calibration, rows, stated};
 use sets::{AskedCue, Set, Vectors, read_cues};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -64,6 +70,12 @@ pub(crate) struct Evaluate {
     /// Write what each cue ranked into this folder, as `engram recall --cues` does
     #[arg(long, value_name = "DIR")]
     ranked: Option<PathBuf>,
+    /// Write the evidence behind the first ten hits of each cue, a line a hit
+    #[arg(long, value_name = "FILE.jsonl")]
+    evidence: Option<PathBuf>,
+    /// Fit the constants of relevance to these sets, and print them
+    #[arg(long, conflicts_with = "json")]
+    fit: bool,
     /// Write the figures as JSON, with machine, version and command line
     #[arg(long, short, value_name = "FILE.json")]
     output: Option<PathBuf>,
@@ -91,9 +103,6 @@ impl Way {
     }
 }
 
-/// Cues that have no answer, for each space of a set; or why there are none.
-type Foreign<'a> = Result<Vec<&'a [AskedCue]>, String>;
-
 impl Evaluate {
     pub(crate) fn run(self, screen: &mut Screen) -> Result<()> {
         let vectors = if self.text_only { Vectors::Ignored } else { Vectors::Read };
@@ -101,15 +110,22 @@ impl Evaluate {
         let sets = self.folders.iter().map(open).collect::<Result<Vec<_>>>()?;
         let foreign = self.foreign.as_deref().map(|folder| read_cues(folder, vectors)).transpose()?;
         let draft = self.output.as_deref().map(Draft::new).transpose()?;
+        let mut evidence = self.evidence.as_deref().map(EvidenceFile::new).transpose()?;
         let interrupt = Interrupt::listen()?;
+        let mut by_set = Vec::new();
         let mut report = Report { made: Made::now(), limit: self.limit.into(), sets: Vec::new() };
         for (at, set) in sets.iter().enumerate() {
             let stored = Stored::new(set, self.limit.into(), &interrupt)?;
             let others = foreign_cues(&sets, at, foreign.as_deref(), &stored);
             let outcome = self.evaluate(&stored, &others);
             let closed = stored.close();
-            let found = outcome?;
+            let (found, observed) = outcome?;
             closed?;
+            let observed = ObservedSet { name: set.name.clone(), observed };
+            if let Some(file) = &mut evidence {
+                file.write(&observed)?;
+            }
+            by_set.push(observed);
             if !self.json {
                 found.show(screen)?;
             }
@@ -118,6 +134,10 @@ impl Evaluate {
         if self.ablate && !self.json {
             show_ablation(screen, &report.sets)?;
         }
+        if self.fit {
+            fit_all(screen, &by_set)?;
+        }
+        evidence.map(EvidenceFile::publish).transpose()?;
         if let Some(draft) = draft {
             let mut file = draft.file()?;
             serde_json::to_writer_pretty(&mut file, &report).map_err(|error| draft.fault(&error.into()))?;
@@ -145,44 +165,42 @@ impl Evaluate {
         ways
     }
 
-    fn evaluate(&self, stored: &Stored<'_>, foreign: &Foreign<'_>) -> Result<SetReport> {
+    /// Asks everything of one set. The evidence behind its hits comes with the figures.
+    fn evaluate(&self, stored: &Stored<'_>, foreign: &Foreign<'_>) -> Result<(SetReport, Vec<Observed>)> {
         let set = stored.set;
         let mut ways = self.ways(set);
         let beside = ways.len();
         if self.ablate {
             ways.extend(ablations());
         }
-        let is_small = stored.spaces.iter().all(|(_, space)| space.summary().memories <= HARD_MEMORIES_MAX);
-        let foreign_count = foreign.as_ref().map_or(0, |others| others.iter().map(|cues| cues.len()).sum());
-        let recalls = set.cues() * (ways.len() + usize::from(is_small)) + foreign_count;
+        let with_words_alone = self.fit && set.has_vectors();
+        let probes = 1 + usize::from(with_words_alone);
+        let recalls = set.cues() * (ways.len() - 1) + probes * recalls(stored, foreign);
         let bar = progress("recalling", "cues", Some(recalls as u64));
         let mut by_way = Vec::new();
         // The whole of recall last: by then everything is warm, and its latency is what users see.
-        for way in ways.iter().rev() {
+        for way in &ways[1..] {
             by_way.push(stored.ask_own(way.without, &bar)?);
         }
-        by_way.reverse();
-        let others = match foreign {
-            Ok(others) => Ok(stored.ask_foreign(others, Without::default(), &bar)?),
-            Err(reason) => Err(reason.clone()),
-        };
-        let removed = match is_small {
-            true => Ok(stored.ask_without_evidence(Without::default(), &bar)?),
-            false => Err(format!("evidence taken out: only up to {HARD_MEMORIES_MAX} memories a space")),
-        };
+        let probe = Probe::new(stored, foreign, ways[0].without, &bar)?;
+        let mut observed = probe.observed(set, foreign);
+        if with_words_alone {
+            let without = [Part::Vectors].into_iter().collect();
+            observed.extend(Probe::new(stored, foreign, without, &bar)?.observed(set, foreign));
+        }
         bar.finish_and_clear();
-        let whole = &by_way[0];
         if let Some(folder) = &self.ranked {
-            write_ranked(folder, set, whole)?;
+            write_ranked(folder, set, &probe.own)?;
         }
         let score = |(way, asked): (&Way, &Vec<Vec<Asked>>)| {
             let answers = pairs(set, asked);
             let calibration = calibration(stated(&answers));
             WayReport { name: way.name.clone(), without: way.without, rows: rows(&answers), calibration }
         };
-        let mut scored: Vec<WayReport> = ways.iter().zip(&by_way).map(score).collect();
+        let answers = std::iter::once(&probe.own).chain(&by_way);
+        let mut scored: Vec<WayReport> = ways.iter().zip(answers).map(score).collect();
         let ablations = scored.split_off(beside);
-        Ok(SetReport {
+        let report = SetReport {
             name: set.name.clone(),
             spaces: set.spaces.len(),
             memories: stored.memories(),
@@ -190,9 +208,10 @@ impl Evaluate {
             vectors: set.has_vectors(),
             ways: scored,
             ablations,
-            unknown: unknown(whole, others, removed),
-            latency: Latency::of(whole.iter().flatten().map(|asked| asked.seconds).collect()),
-        })
+            unknown: probe.unknown(),
+            latency: Latency::of(probe.own.iter().flatten().map(|asked| asked.seconds).collect()),
+        };
+        Ok((report, observed))
     }
 }
 
@@ -228,43 +247,6 @@ fn foreign_cues<'a>(
 fn pairs<'a>(set: &'a Set, asked: &'a [Vec<Asked>]) -> Vec<(&'a Wanted, &'a Ranked)> {
     let wanted = set.spaces.iter().flat_map(|folder| &folder.wanted);
     wanted.zip(asked.iter().flatten().map(|asked| &asked.ranked)).collect()
-}
-
-fn unknown(
-    own: &[Vec<Asked>],
-    foreign: Result<Vec<Asked>, String>,
-    removed: Result<Vec<Vec<Option<Asked>>>, String>,
-) -> Unknown {
-    let own: Vec<&Asked> = own.iter().flatten().collect();
-    let first = |asked: &&Asked| asked.ranked.first_relevance();
-    let abstained = |asked: &[&Asked]| {
-        let abstained = asked.iter().filter(|asked| asked.abstain).count();
-        (!asked.is_empty()).then(|| abstained as f64 / asked.len() as f64)
-    };
-    let mut unknown = Unknown { abstained: [abstained(&own), None, None], ..Unknown::default() };
-    match &foreign {
-        Ok(asked) => {
-            let asked: Vec<&Asked> = asked.iter().collect();
-            let [known, strange] = [&own, &asked].map(|some| some.iter().map(first).collect::<Vec<_>>());
-            unknown.foreign_auroc = auroc(&known, &strange);
-            unknown.foreign_cues = asked.len();
-            unknown.abstained[1] = abstained(&asked);
-        }
-        Err(reason) => unknown.skipped.push(reason.clone()),
-    }
-    match &removed {
-        Ok(removed) => {
-            let asked = own.iter().zip(removed.iter().flatten());
-            let both: Vec<(&Asked, &Asked)> = asked.filter_map(|(a, b)| Some((*a, b.as_ref()?))).collect();
-            let (with, without): (Vec<&Asked>, Vec<&Asked>) = both.into_iter().unzip();
-            let [known, strange] = [&with, &without].map(|some| some.iter().map(first).collect::<Vec<_>>());
-            unknown.hard_auroc = auroc(&known, &strange);
-            unknown.hard_cues = without.len();
-            unknown.abstained[2] = abstained(&without);
-        }
-        Err(reason) => unknown.skipped.push(reason.clone()),
-    }
-    unknown
 }
 
 /// A file for each space: `SET.jsonl`, or `SET-FOLDER.jsonl` where a set has several.

@@ -2,7 +2,7 @@
 //! recalls, one cue after the other, by the whole of recall and by parts of it. The same files give the same answers:
 //! nothing runs in the background.
 
-use super::score::Ranked;
+use super::score::{CALIBRATED_HITS, Ranked};
 use super::sets::{AskedCue, Folder, Set, dimensions};
 use crate::backend::Backend;
 use crate::commands::import::{Source, import};
@@ -11,8 +11,8 @@ use crate::fault::{Fault, Result, failed};
 use crate::screen::progress;
 use engram::clock::{Clock, Stopwatch};
 use engram::{
-    Engine, Memory, MemoryId, NewMemory, Options, RecallOptions, Selection, Space, SpaceName, StoreOptions,
-    SyncMode, Without,
+    Engine, Evidence, Memory, MemoryId, NewMemory, Options, RecallOptions, Selection, Space, SpaceName,
+    StoreOptions, SyncMode, Without,
 };
 use engram_server::Service;
 use indicatif::ProgressBar;
@@ -40,6 +40,8 @@ pub(crate) struct Asked {
     pub(crate) ranked: Ranked,
     pub(crate) abstain: bool,
     pub(crate) seconds: f64,
+    /// Of the first hits.
+    pub(crate) evidence: Vec<Evidence>,
 }
 
 impl<'a> Stored<'a> {
@@ -143,7 +145,8 @@ impl<'a> Stored<'a> {
         bar.inc(1);
         let ids = recalled.hits.iter().map(|hit| hit.memory.id.to_string()).collect();
         let relevance = recalled.hits.iter().map(|hit| hit.relevance).collect();
-        Ok(Asked { ranked: Ranked { ids, relevance }, abstain: recalled.abstain, seconds })
+        let evidence = recalled.hits.iter().take(CALIBRATED_HITS).map(|hit| hit.evidence).collect();
+        Ok(Asked { ranked: Ranked { ids, relevance }, abstain: recalled.abstain, seconds, evidence })
     }
 
     pub(crate) fn memories(&self) -> usize {

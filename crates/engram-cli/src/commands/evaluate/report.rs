@@ -288,7 +288,7 @@ fn fitted(name: &str) -> String {
 }
 
 /// `.7692`, `1.0000`.
-fn share(share: f64) -> String {
+pub(crate) fn share(share: f64) -> String {
     let text = format!("{share:.4}");
     text.strip_prefix('0').unwrap_or(&text).to_owned()
 }
