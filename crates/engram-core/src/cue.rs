@@ -62,7 +62,7 @@ pub struct RecallOptions {
     pub limit: usize,
     /// Only memories that pass are hits; activation may still flow through others.
     pub filter: Filter,
-    /// The present: for retrievability and expiry.
+    /// The present: for retrievability, expiry, and words such as "yesterday".
     pub now: Timestamp,
     /// Only what was stored, and not superseded, by then.
     pub as_of: Option<Timestamp>,
@@ -316,7 +316,7 @@ pub struct Parts {
     /// How much the memory adds, over names that it shares with one of the first hits, to what that hit leaves
     /// unexplained of the cue, 0..=1.
     pub bridge: f32,
-    /// What the cue's words about time added to the score.
+    /// How well its time fits what the cue's words say about time, 0..=1; 0 where they say nothing.
     pub time: f32,
 }
 

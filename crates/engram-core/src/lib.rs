@@ -22,6 +22,7 @@ pub mod speech;
 pub mod state;
 mod tally;
 pub mod vector;
+pub mod when;
 pub mod without;
 
 /// Where a memory stands in the arrays of a state: dense, reused after deletion, and meaningless outside it.

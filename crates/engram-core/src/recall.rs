@@ -1,5 +1,5 @@
-//! Recall: what a cue brings to mind. A pure function of a state, a cue, options and time. Finds candidates by words
-//! and by vector, scores them, spreads activation from the best few, and ranks. The formula that ranks is in
+//! Recall: what a cue brings to mind. A pure function of a state, a cue, options and time. Finds candidates by words,
+//! by vector and by time, scores them, spreads activation from the best few, and ranks. The formula that ranks is in
 //! `Ranking::base` and `Ranking::score`, and nowhere else.
 
 use crate::Slot;
@@ -8,12 +8,14 @@ use crate::calibrate::{Evidence, abstain_below, relevance};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
 use crate::error::{Error, Result};
 use crate::hnsw;
+use crate::id::Timestamp;
 use crate::lexicon::{K1, idf, saturation, terms};
 use crate::speech::{SpeakerId, asks_when};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
 use crate::vector::{Vectors, unit};
-use crate::without::{Part, Without};
+use crate::when::{Interval, When, when};
+use crate::without::Part;
 use rustc_hash::FxHashMap;
 
 /// The weights of a score, fitted together on the dev sets. Words count by the share that they reach of what the
@@ -28,6 +30,7 @@ struct Weights {
     speaker: f32,
     questions: f32,
     tells_time: f32,
+    time: f32,
     activation: f32,
     bridge: f32,
     retrievability: f32,
@@ -42,6 +45,7 @@ const WEIGHTS: Weights = Weights {
     speaker: 3.0,
     questions: 1.5,
     tells_time: 1.0,
+    time: 4.0,
     activation: 6.0,
     bridge: 6.0,
     retrievability: 0.5,
@@ -55,6 +59,11 @@ const BRIDGE_GAIN: f64 = 15.0;
 const WORD_CANDIDATES_MAX: usize = 100;
 /// Best candidates whose neighbours in context become candidates, too.
 const WIDENED_MAX: usize = 64;
+/// Candidates taken from each interval of time that the cue names, beside those around it.
+const TIME_CANDIDATES_MAX: usize = 100;
+/// What words and vector count for, and time, where a cue says nothing but a time: hits are then in the order of time,
+/// and of the rest only among equals. Fits the scores to those of other cues, whose relevance was calibrated.
+const WEIGHTS_OF_TIME_ALONE: [f32; 2] = [0.05, 10.0];
 /// Memories reached by activation that become candidates, too.
 const REACHED_MAX: usize = 100;
 /// Memories whose similarity to the cue tells what a random memory has.
@@ -83,7 +92,7 @@ pub fn recall(
     scratch: &mut Scratch,
 ) -> Result<Answer> {
     options.check()?;
-    let cue = Resolved::new(state, cue, options.without)?;
+    let cue = Resolved::new(state, cue, options)?;
     let mut ranking = Ranking::new(state, &cue, options, scratch);
     ranking.find_candidates();
     let seeds = ranking.seeds();
@@ -102,7 +111,7 @@ pub fn activate(
     options.check()?;
     let seeds = match from {
         Seeds::Cue(cue) => {
-            let cue = Resolved::new(state, cue, options.without)?;
+            let cue = Resolved::new(state, cue, options)?;
             let mut ranking = Ranking::new(state, &cue, options, scratch);
             ranking.find_candidates();
             ranking.seeds()
@@ -166,11 +175,13 @@ struct Resolved {
     /// Of length 1.
     unit: Option<Vec<f32>>,
     slots: Vec<Slot>,
+    when: When,
 }
 
 impl Resolved {
-    fn new(state: &SpaceState, cue: &Cue, without: Without) -> Result<Self> {
+    fn new(state: &SpaceState, cue: &Cue, options: &RecallOptions) -> Result<Self> {
         cue.check()?;
+        let without = options.without;
         let slots = cue.ids.iter().map(|id| {
             state.slot(id).ok_or_else(|| {
                 Error::NotFound(format!("the cue names memory \"{id}\", which is not stored here"))
@@ -192,7 +203,10 @@ impl Resolved {
         terms.sort_unstable();
         terms.dedup();
         let asks_when = asks_when(text) && !without.has(Part::Times);
-        Ok(Self { terms, speakers, asks_when, unit, slots })
+        let said = cue.text.as_deref().filter(|_| !without.has(Part::When)).unwrap_or("");
+        let mut when = when(said, options.now);
+        when.alone &= slots.is_empty();
+        Ok(Self { terms, speakers, asks_when, unit, slots, when })
     }
 }
 
@@ -342,6 +356,7 @@ impl<'a> Ranking<'a> {
         self.score_words();
         self.candidates_by_words();
         self.candidates_by_vector();
+        self.candidates_by_time();
         for slot in self.cue.slots.clone() {
             self.add_candidate(slot);
         }
@@ -447,11 +462,22 @@ impl<'a> Ranking<'a> {
     /// The first half of the formula: how well a memory fits the cue by its words and vector, alone, with its
     /// neighbours, and as part of its context. About 0 for a random memory.
     fn base(&self, slot: Slot) -> f32 {
-        let rest = self.score_of_words(slot) + self.score_of_speech(slot);
-        let Some(similarity) = self.similarity(slot) else { return rest };
-        let in_window = self.similarity_of_window(slot, similarity);
-        rest + WEIGHTS.vector * self.single.standard(similarity)
-            + WEIGHTS.vector_in_window * self.window.standard(in_window)
+        let mut base = self.score_of_words(slot) + self.score_of_speech(slot);
+        if let Some(similarity) = self.similarity(slot) {
+            let in_window = self.similarity_of_window(slot, similarity);
+            base += WEIGHTS.vector * self.single.standard(similarity)
+                + WEIGHTS.vector_in_window * self.window.standard(in_window);
+        }
+        let [rest, time] = if self.cue.when.alone { WEIGHTS_OF_TIME_ALONE } else { [1.0, WEIGHTS.time] };
+        rest * base + time * self.time(slot)
+    }
+
+    /// How well the time at which a memory happened fits what the cue says about time, 0..=1; 0 where it says nothing.
+    fn time(&self, slot: Slot) -> f32 {
+        if self.cue.when.intervals.is_empty() {
+            return 0.0;
+        }
+        self.cue.when.fit(self.state.record(slot).memory().occurred_at)
     }
 
     /// The second half: what activation brings, and what forgetting takes.
@@ -482,7 +508,8 @@ impl<'a> Ranking<'a> {
         let alone = words_in_window.touched().is_empty() || self.is_without(Part::Windows);
         let found = if alone { words.touched() } else { words_in_window.touched() };
         let visible = found.iter().filter(|&&slot| self.is_visible(slot));
-        let mut found: Vec<(Slot, f32)> = visible.map(|&slot| (slot, self.score_of_words(slot))).collect();
+        let mut found: Vec<(Slot, f32)> =
+            visible.map(|&slot| (slot, self.score_of_words(slot) + WEIGHTS.time * self.time(slot))).collect();
         if !self.options.filter.is_empty() {
             // What does not pass may still lead to what does.
             let mut leading = found.clone();
@@ -502,6 +529,32 @@ impl<'a> Ranking<'a> {
             found.extend(self.nearest(SEEDS_MAX, |ranking, slot| ranking.is_visible(slot)));
         }
         found.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+    }
+
+    /// Memories from the intervals that the cue names: all, or where there are many, some spread over the interval; and
+    /// those next to it, where these are few.
+    fn candidates_by_time(&mut self) {
+        let (state, cue) = (self.state, self.cue);
+        for &Interval { from, to } in &cue.when.intervals {
+            let within = |from| state.between(from, to).filter(|&slot| self.may_hit(slot));
+            let mut found: Vec<Slot> = within(from).take(TIME_CANDIDATES_MAX + 1).collect();
+            if found.len() > TIME_CANDIDATES_MAX {
+                let ends = [state.between(from, to).next(), state.between(from, to).next_back()];
+                let [first, last] =
+                    ends.map(|slot| state.record(slot.expect("there are some")).memory().occurred_at.0);
+                let at = |part: i128| {
+                    let far = (i128::from(last) - i128::from(first)) * part / TIME_CANDIDATES_MAX as i128;
+                    Timestamp((i128::from(first) + far) as i64)
+                };
+                found = (0..TIME_CANDIDATES_MAX as i128).filter_map(|part| within(at(part)).next()).collect();
+            }
+            let around = self.options.limit.saturating_sub(found.len());
+            let (before, after) =
+                (state.between(Timestamp(i64::MIN), from), state.between(to, Timestamp(i64::MAX)));
+            found.extend(before.rev().filter(|&slot| self.may_hit(slot)).take(around));
+            found.extend(after.filter(|&slot| self.may_hit(slot)).take(around));
+            found.into_iter().for_each(|slot| self.add_candidate(slot));
+        }
     }
 
     /// The `count` memories whose vectors are nearest to the cue's, of those that pass: from the index and from what is
@@ -557,7 +610,8 @@ impl<'a> Ranking<'a> {
     /// Where activation starts: the memories that the cue names, and the best candidates, each by the cube of its
     /// base score, so that one clear match outweighs several weak ones. Their masses sum to 1.
     fn seeds(&mut self) -> Vec<(Slot, f64)> {
-        if self.is_without(Part::Spreading) {
+        // What is associated with a time's memories is not what a time alone asks for.
+        if self.is_without(Part::Spreading) || self.cue.when.alone {
             return Vec::new();
         }
         keep_best(&mut self.candidates, usize::MAX);
@@ -691,7 +745,7 @@ impl<'a> Ranking<'a> {
             lexical: self.scratch.words.get(slot) as f32,
             activation: spread.reached(slot) as f32,
             bridge: self.scratch.bridges.get(slot) as f32,
-            time: 0.0,
+            time: self.time(slot),
         };
         let paths = if self.options.explain { self.paths(slot) } else { Vec::new() };
         let retrievability = self.state.retrievability(slot, self.options.now) as f32;

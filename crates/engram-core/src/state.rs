@@ -112,6 +112,8 @@ pub struct SpaceState {
     free: Vec<Slot>,
     /// By arrival: the order of lists and exports.
     arrivals: BTreeMap<u64, Slot>,
+    /// By the time they happened.
+    times: BTreeSet<(Timestamp, Slot)>,
     vectors: Option<Vectors>,
     /// By slot: 1 / length of the sum of the unit vectors of a memory and its neighbours in context.
     window_scales: Vec<f32>,
@@ -137,6 +139,7 @@ impl SpaceState {
             records: Vec::new(),
             free: Vec::new(),
             arrivals: BTreeMap::new(),
+            times: BTreeSet::new(),
             vectors: None,
             window_scales: Vec::new(),
             index: Hnsw::new(params),
@@ -264,6 +267,7 @@ impl SpaceState {
         self.speeches.insert(slot, &analysis.speech);
         self.slots.insert(memory.id.clone(), slot);
         self.arrivals.insert(arrival, slot);
+        self.times.insert((memory.occurred_at, slot));
         for link in &memory.links {
             self.graph.link(slot, &link.to, self.slots.get(&link.to).copied(), &link.kind, link.weight);
         }
@@ -295,6 +299,7 @@ impl SpaceState {
         }
         self.graph.depart(&memory.id, slot);
         self.arrivals.remove(&record.arrival);
+        self.times.remove(&(memory.occurred_at, slot));
         if let Some(vectors) = &mut self.vectors {
             if !self.unindexed.remove(&slot) && self.index.contains(slot) {
                 self.index.remove(vectors, slot);
@@ -463,6 +468,12 @@ impl SpaceState {
         self.arrivals.range(from..).map(|(arrival, slot)| (*arrival, *slot))
     }
 
+    /// Slots by the time that their memories happened, from `from` until before `to`.
+    pub fn between(&self, from: Timestamp, to: Timestamp) -> impl DoubleEndedIterator<Item = Slot> {
+        let bounds = (from, 0)..(to.max(from), 0);
+        self.times.range(bounds).map(|(_, slot)| *slot)
+    }
+
     /// All vectors, where the space has any.
     pub fn vectors(&self) -> Option<&Vectors> {
         self.vectors.as_ref()
@@ -562,6 +573,10 @@ impl SpaceState {
         }
         let order: Vec<_> = self.in_order(None).map(|(_, slot)| name(slot)).collect();
         lines.push(format!("order: {}", order.join(" ")));
+        let mut times: Vec<_> =
+            self.times.iter().map(|(at, slot)| format!("{} {}", at.0, name(*slot))).collect();
+        times.sort();
+        lines.push(format!("times: {}", times.join(", ")));
         lines.push(format!("{} bytes, {} words on average", self.data_bytes, self.lexicon.length_mean()));
         let with_vector = self.slots.values().filter(|slot| self.embedding(**slot).is_some()).count();
         let indexed = self.slots.values().filter(|slot| self.index.contains(**slot)).count();

@@ -18,6 +18,8 @@ pub enum Part {
     Entities,
     /// Spreading over links.
     Links,
+    /// That a cue which says when is after what happened then.
+    When,
     /// Spreading as a whole, bridges included.
     Spreading,
     /// What a memory adds over shared names to what the first hits leave unexplained.
@@ -36,7 +38,7 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 14] = [
+    pub const ALL: [Part; 15] = [
         Part::Words,
         Part::Vectors,
         Part::Windows,
@@ -44,6 +46,7 @@ impl Part {
         Part::Order,
         Part::Entities,
         Part::Links,
+        Part::When,
         Part::Spreading,
         Part::Bridges,
         Part::Speakers,
@@ -63,6 +66,7 @@ impl Part {
             Part::Order => "order",
             Part::Entities => "entities",
             Part::Links => "links",
+            Part::When => "when",
             Part::Spreading => "spreading",
             Part::Bridges => "bridges",
             Part::Speakers => "speakers",
