@@ -1,7 +1,8 @@
 //! The command line as a whole, and the kinds of values that several commands take.
 
 use crate::commands::{
-    activate, config, demo, evaluate, export, forget, import, recall, selftest, serve, space, status, store,
+    activate, config, demo, evaluate, export, forget, import, recall, reinforce, selftest, serve, space,
+    status, store,
 };
 use crate::fault::{Fault, Result};
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Store(store::Store),
     Recall(recall::Recall),
     Activate(activate::Activate),
+    Reinforce(reinforce::Reinforce),
     Forget(forget::Forget),
     Import(import::Import),
     Export(export::Export),

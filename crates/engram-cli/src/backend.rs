@@ -7,7 +7,7 @@ use crate::remote::Remote;
 use engram::{Engine, Options};
 use engram_server::api::{
     ActivateIn, ActivateOut, CountIn, CountOut, CueIn, DeleteIn, DeleteOut, GetQuery, ListOut, ListQuery,
-    MemoryOut, RecallOut, SpaceOut, SpaceSettingsIn, SpacesOut, StoreIn, StoreOut,
+    MemoryOut, PositionOut, RecallOut, ReinforceIn, SpaceOut, SpaceSettingsIn, SpacesOut, StoreIn, StoreOut,
 };
 use engram_server::{Problem, Service};
 use std::path::Path;
@@ -126,6 +126,13 @@ impl Backend {
         match self {
             Self::Remote(remote) => remote.post(&format!("spaces/{space}/activate"), &request),
             Self::Local(service) => Ok(service.activate(space, request)?),
+        }
+    }
+
+    pub(crate) fn reinforce(&self, space: &str, request: ReinforceIn) -> Result<PositionOut> {
+        match self {
+            Self::Remote(remote) => remote.post(&format!("spaces/{space}/reinforce"), &request),
+            Self::Local(service) => Ok(service.reinforce(space, request)?),
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod forget;
 pub(crate) mod import;
 pub(crate) mod interrupt;
 pub(crate) mod recall;
+pub(crate) mod reinforce;
 pub(crate) mod selftest;
 pub(crate) mod serve;
 pub(crate) mod space;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Store(store) => store.run(&mut screen).map(done),
         Command::Recall(recall) => recall.run(&mut screen).map(done),
         Command::Activate(activate) => activate.run(&mut screen).map(done),
+        Command::Reinforce(reinforce) => reinforce.run(&mut screen).map(done),
         Command::Forget(forget) => forget.run(&mut screen),
         Command::Import(import) => import.run(&mut screen).map(done),
         Command::Evaluate(evaluate) => evaluate.run(&mut screen).map(done),

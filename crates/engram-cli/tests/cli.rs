@@ -296,6 +296,29 @@ fn a_folder_that_no_server_holds_is_not_said_to_be_served() {
 }
 
 #[test]
+fn what_was_of_use_is_remembered_better() {
+    let folder = Folder::new();
+    let data = folder.data();
+    let memories = folder.write("in.jsonl", MEMORIES);
+    ok(&["import", "--data-dir", &data, "-s", "a", &memories]);
+    let said = ok(&["reinforce", "--data-dir", &data, "-s", "a", "m1", "m2", "m1"]);
+    assert_eq!(said, "strengthened 2 memories of space a\n");
+    let said = ok(&["reinforce", "--data-dir", &data, "-s", "a", "m1", "--outcome", "contradicted"]);
+    assert_eq!(said, "weakened 1 memory of space a\n");
+    let said = fails(1, &["reinforce", "--data-dir", &data, "-s", "a", "m1", "nobody"]);
+    assert!(said.contains("memory \"nobody\" is not stored in space \"a\""), "{said}");
+    // Bulk recall leaves no trace, unless it is told that the hits were of use.
+    let position =
+        || ok_json(&["space", "show", "a", "--data-dir", &data, "--json"])["position"].as_u64().unwrap();
+    let cues = folder.write("cues.jsonl", "{\"id\": \"q\", \"text\": \"rained\"}\n");
+    let before = position();
+    ok(&["recall", "--data-dir", &data, "-s", "a", "--cues", &cues]);
+    assert_eq!(position(), before);
+    ok(&["recall", "--data-dir", &data, "-s", "a", "--cues", &cues, "--reinforce"]);
+    assert_eq!(position(), before + 1);
+}
+
+#[test]
 fn many_cues_are_answered_in_their_order() {
     let folder = Folder::new();
     let data = folder.data();

@@ -4,7 +4,7 @@
 
 use crate::Slot;
 use crate::associate::Analysis;
-use crate::decay::{DecayFrom, DecayLaw, STABILITY_DAYS_FIRST, retrievability};
+use crate::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Place};
 use crate::hnsw::{Hnsw, HnswParams};
@@ -15,6 +15,7 @@ use crate::speech::Speeches;
 use crate::vector::Vectors;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Idempotency keys that a space remembers; the oldest make room.
 pub const KEYS_MAX: usize = 10_000;
@@ -69,6 +70,15 @@ pub enum Change {
         /// Its kind.
         kind: String,
     },
+    /// Memories were used, and it turned out so.
+    Reinforced {
+        /// Which.
+        ids: Vec<MemoryId>,
+        /// How it turned out.
+        outcome: Outcome,
+        /// When.
+        at: Timestamp,
+    },
     /// Other settings.
     Settings(SpaceSettings),
     /// A request that carried an idempotency key was carried out.
@@ -94,6 +104,37 @@ pub struct Record {
     pub arrival: u64,
     /// Version of the change that brought these values.
     pub version: u64,
+    /// How it was used.
+    pub uses: Uses,
+}
+
+/// How a memory was used since it was learned: 32 bytes.
+#[derive(Debug, Default)]
+pub struct Uses {
+    /// How well it is learned; none until it is used for the first time.
+    pub strength: Option<Strength>,
+    /// Version of the newest change that reinforced it, 0 before.
+    pub reinforced: u64,
+    /// How often a recall showed it. Counted while others read, and lost by a crash back to the last checkpoint.
+    shown: AtomicU32,
+}
+
+impl Uses {
+    /// As a checkpoint kept them.
+    pub fn saved(strength: Option<Strength>, reinforced: u64, shown: u32) -> Self {
+        Self { strength, reinforced, shown: AtomicU32::new(shown) }
+    }
+
+    /// How often a recall showed the memory.
+    pub fn shown(&self) -> u32 {
+        self.shown.load(Ordering::Relaxed)
+    }
+}
+
+impl Clone for Uses {
+    fn clone(&self) -> Self {
+        Self::saved(self.strength, self.reinforced, self.shown())
+    }
 }
 
 impl Record {
@@ -169,6 +210,9 @@ impl SpaceState {
             }
             Change::Linked { from, link } => self.link(version, &from, link),
             Change::Unlinked { from, to, kind } => self.unlink(version, &from, &to, &kind),
+            Change::Reinforced { ids, outcome, at } => {
+                ids.iter().for_each(|id| self.reinforce(version, id, outcome, at));
+            }
             Change::Settings(settings) => self.settle(settings),
             Change::Keyed(keyed) => self.remember_key(version, keyed),
         }
@@ -185,15 +229,16 @@ impl SpaceState {
         // Only in recovery, from a checkpoint that was written while the space was emptied and settled anew.
         let all: Vec<Slot> = self.arrivals.values().copied().collect();
         let places = all.into_iter().map(|slot| {
-            let Record { arrival, version, .. } = *self.record(slot);
-            (slot, arrival, version, self.memory(slot))
+            let Record { arrival, version, ref uses, .. } = *self.record(slot);
+            (slot, arrival, version, self.memory(slot), uses.clone())
         });
         let places: Vec<_> = places.collect();
-        places.iter().for_each(|(_, _, _, memory)| self.delete(&memory.id));
+        places.iter().for_each(|(_, _, _, memory, _)| self.delete(&memory.id));
         self.settings = settings;
-        for (slot, arrival, version, memory) in places {
+        for (slot, arrival, version, memory, uses) in places {
             let analysis = Analysis::of(&memory, settings.language);
             self.place(slot, arrival, version, memory, &analysis);
+            self.record_mut(slot).uses = uses;
         }
         self.finish_placing();
     }
@@ -217,11 +262,36 @@ impl SpaceState {
             Some(record) => record.arrival,
             None => version,
         };
+        // What says the same as before was learned before.
+        let kept = known.filter(|&slot| {
+            self.record(slot).memory.content == memory.content
+                && self.embedding(slot).map(<[f32]>::to_vec) == memory.embedding
+        });
+        let uses = kept.map(|slot| self.record(slot).uses.clone());
         if let Some(slot) = known {
             self.clear(slot);
         }
         let slot = known.or_else(|| self.free.pop()).unwrap_or(self.records.len() as Slot);
         self.place(slot, arrival, version, memory, analysis);
+        self.record_mut(slot).uses = uses.unwrap_or_default();
+    }
+
+    fn reinforce(&mut self, version: u64, id: &MemoryId, outcome: Outcome, at: Timestamp) {
+        let Some(slot) = self.slot_before(id, version) else { return };
+        let learned = self.learned_at(slot);
+        let uses = &mut self.record_mut(slot).uses;
+        if uses.reinforced < version {
+            let strength = uses.strength.unwrap_or_else(|| Strength::learned(learned));
+            uses.strength = Some(strength.used(at, outcome));
+            uses.reinforced = version;
+        }
+    }
+
+    /// Notes that a recall showed these memories. Changes nothing else, and needs no lock but that of a reader.
+    pub fn note_shown(&self, slots: impl IntoIterator<Item = Slot>) {
+        for slot in slots {
+            self.record(slot).uses.shown.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Puts a memory from a checkpoint into its slot; live changes come through `apply`. A checkpoint is written while
@@ -233,6 +303,7 @@ impl SpaceState {
         arrival: u64,
         version: u64,
         memory: Memory,
+        uses: Uses,
         analysis: &Analysis,
     ) {
         let occupant = self.get(slot).map(|record| record.memory.id.clone());
@@ -240,6 +311,7 @@ impl SpaceState {
             self.delete(&id);
         }
         self.place(slot, arrival, version, memory, analysis);
+        self.record_mut(slot).uses = uses;
     }
 
     /// Makes the slots that nothing was placed into free for use.
@@ -274,7 +346,7 @@ impl SpaceState {
         self.graph.arrive(&memory.id, slot);
         let place = Place { occurred_at: memory.occurred_at, arrival, slot };
         let context = memory.context.clone();
-        self.records[slot as usize] = Some(Record { memory, arrival, version });
+        self.records[slot as usize] = Some(Record { memory, arrival, version, uses: Uses::default() });
         if let Some(name) = context {
             self.graph.join_context(&name, place, self.lexicon.length(slot));
         }
@@ -541,12 +613,21 @@ impl SpaceState {
 
     /// Probability, 0..=1, that a memory is still remembered at `now`.
     pub fn retrievability(&self, slot: Slot, now: Timestamp) -> f64 {
+        self.strength(slot).retrievability(self.settings.decay, self.learned_at(slot), now)
+    }
+
+    /// How well the memory is learned.
+    pub fn strength(&self, slot: Slot) -> Strength {
+        self.record(slot).uses.strength.unwrap_or_else(|| Strength::learned(self.learned_at(slot)))
+    }
+
+    /// From when on the space forgets the memory.
+    fn learned_at(&self, slot: Slot) -> Timestamp {
         let memory = &self.record(slot).memory;
-        let since = match self.settings.decay_from {
+        match self.settings.decay_from {
             DecayFrom::StoredAt => memory.stored_at,
             DecayFrom::OccurredAt => memory.occurred_at,
-        };
-        retrievability(self.settings.decay, now.days_since(since), STABILITY_DAYS_FIRST)
+        }
     }
 
     /// Everything in the state, derived things included, as sorted lines that do not depend on slots or on the order
@@ -558,11 +639,12 @@ impl SpaceState {
         for (id, slot) in &self.slots {
             let record = self.record(*slot);
             lines.push(format!(
-                "{id}: {:?} {:?} {} {}",
+                "{id}: {:?} {:?} {} {} {:?}",
                 record.memory,
                 self.embedding(*slot),
                 self.window_scale(*slot),
-                self.speeches.dump(*slot)
+                self.speeches.dump(*slot),
+                record.uses.strength
             ));
         }
         for (term, postings) in self.lexicon.dump() {

@@ -98,11 +98,13 @@ macro_rules! objects {
 mod filter;
 mod memory;
 mod recall;
+mod reinforce;
 mod space;
 
 pub use filter::*;
 pub use memory::*;
 pub use recall::*;
+pub use reinforce::*;
 pub use space::*;
 
 /// An instant, RFC 3339 on the wire.

@@ -3,8 +3,8 @@
 //! many places as `thread_pools` allows.
 
 use crate::api::{
-    ActivateIn, AssociationIn, CountIn, CueIn, DeleteIn, GetQuery, ListQuery, MemoryOut, StatusOut, StoreIn,
-    from_json, patch_from_json, shortened,
+    ActivateIn, AssociationIn, CountIn, CueIn, DeleteIn, GetQuery, ListQuery, MemoryOut, ReinforceIn,
+    StatusOut, StoreIn, from_json, patch_from_json, shortened,
 };
 use crate::error::{ApiError, Problem};
 use crate::health::Health;
@@ -107,7 +107,9 @@ impl App {
         let watch = Stopwatch::start();
         let pool = match operation {
             Operation::Recall | Operation::Activate | Operation::Get | Operation::Administer => &self.recalls,
-            Operation::Store | Operation::Forget | Operation::Associate => &self.stores,
+            Operation::Store | Operation::Forget | Operation::Reinforce | Operation::Associate => {
+                &self.stores
+            }
         };
         let (app, pool, metrics) = (self.clone(), pool.clone(), self.metrics.clone());
         let answer = async move {
@@ -193,6 +195,7 @@ routes! {
     delete "/api/v1/spaces/{space}/memories/{id}" => delete_memory;
     post "/api/v1/spaces/{space}/recall" => recall;
     post "/api/v1/spaces/{space}/activate" => activate;
+    post "/api/v1/spaces/{space}/reinforce" => reinforce;
     put "/api/v1/spaces/{space}/associations" => link;
     delete "/api/v1/spaces/{space}/associations" => unlink;
 }
@@ -366,6 +369,11 @@ async fn recall(State(app): State<Arc<App>>, call: Call) -> Response {
 async fn activate(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.activate(call.space(), call.json::<ActivateIn>()?)?);
     app.run(Operation::Activate, work).await
+}
+
+async fn reinforce(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| ok(app.service.reinforce(call.space(), call.json::<ReinforceIn>()?)?);
+    app.run(Operation::Reinforce, work).await
 }
 
 async fn link(State(app): State<Arc<App>>, call: Call) -> Response {

@@ -28,6 +28,8 @@ pub(crate) enum Operation {
     Forget,
     /// Reads of memories by id or page.
     Get,
+    /// Outcomes of uses.
+    Reinforce,
     /// Changes of associations.
     Associate,
     /// Spaces, settings and status.
@@ -45,6 +47,7 @@ impl Operation {
             Operation::Activate => "activate",
             Operation::Forget => "forget",
             Operation::Get => "get",
+            Operation::Reinforce => "reinforce",
             Operation::Associate => "associate",
             Operation::Administer => "administer",
         }

@@ -2,13 +2,15 @@
 
 use crate::api::{
     ActivateIn, ActivateOut, AssociationIn, CountIn, CountOut, CueIn, DeleteIn, DeleteOut, GetQuery, ListOut,
-    ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX, PositionOut, RecallOut, SeedIn, SpaceOut,
-    SpaceSettingsIn, SpacesOut, StoreIn, StoreOut, cursor_place, cursor_text, memory_id, selection,
+    ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX, PositionOut, RecallOut, ReinforceIn, SeedIn,
+    SpaceOut, SpaceSettingsIn, SpacesOut, StoreIn, StoreOut, cursor_place, cursor_text, memory_id,
+    memory_ids, selection,
 };
 use crate::error::ApiError;
 use engram::clock::Stopwatch;
 use engram::{
-    ActivateFrom, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, SpaceName, StoreOptions, Tier, limits,
+    ActivateFrom, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, Outcome, SpaceName, StoreOptions,
+    Tier, limits,
 };
 use std::sync::Arc;
 
@@ -55,8 +57,9 @@ impl Service {
 
     /// One memory.
     pub fn get(&self, space: &str, id: &str, how: &GetQuery) -> Result<MemoryOut> {
-        let memory = self.space(space)?.get(&memory_id(id)?)?;
-        Ok(MemoryOut::new(memory, how.with_embedding))
+        let (space, id) = (self.space(space)?, memory_id(id)?);
+        let memory = MemoryOut::new(space.get(&id)?, how.with_embedding);
+        Ok(MemoryOut { usage: Some(space.usage(&id)?.into()), ..memory })
     }
 
     /// Changes the fields that are given.
@@ -120,8 +123,17 @@ impl Service {
         let space = self.space(space)?;
         self.check_text("text", cue.text.as_deref())?;
         let (explain, with_embedding) = (cue.explain.unwrap_or(false), cue.with_embedding.unwrap_or(false));
+        let reinforce = cue.reinforce;
         let (cue, options) = cue.into_parts(self.engine.now())?;
         let recalled = space.recall(&cue, &options)?;
+        let ids = || recalled.hits.iter().map(|hit| &hit.memory.id);
+        match reinforce {
+            None => space.note_shown(ids()),
+            Some(true) if !recalled.hits.is_empty() => {
+                space.reinforce(&ids().cloned().collect::<Vec<_>>(), Outcome::Used)?;
+            }
+            Some(_) => {}
+        }
         let hot = recalled.hits.iter().filter(|hit| hit.tier == Tier::Hot).count() as u64;
         let fetches = Fetches { all: recalled.hits.len() as u64, hot };
         Ok((RecallOut::new(recalled, explain, with_embedding, milliseconds(watch)), fetches))
@@ -163,6 +175,12 @@ impl Service {
         };
         let activated = space.activate(&from, &options)?;
         Ok(ActivateOut::new(activated, milliseconds(watch)))
+    }
+
+    /// Strengthens memories that were used, weakens those that turned out wrong.
+    pub fn reinforce(&self, space: &str, request: ReinforceIn) -> Result<PositionOut> {
+        let ids = memory_ids(Some(request.ids))?;
+        Ok(PositionOut { position: self.space(space)?.reinforce(&ids, request.outcome.into())? })
     }
 
     /// Associates two memories, or changes the weight of their association.

@@ -141,6 +141,34 @@ fn assert_problem(reply: &Reply) -> String {
 }
 
 #[test]
+fn what_is_used_is_strengthened_and_what_is_shown_is_counted() {
+    let server = start();
+    server.ask(201, "POST", "/memories", json!({"id": "rain", "content": "It rained in Bath"}));
+    let usage = || server.ask(200, "GET", "/memories/rain", Value::Null)["usage"].clone();
+    let first = usage();
+    assert_eq!((&first["uses"], &first["shown"]), (&json!(1), &json!(0)));
+    server.ask(200, "POST", "/recall", json!({"text": "rain"}));
+    server.ask(200, "POST", "/recall", json!({"text": "rain", "reinforce": false}));
+    let shown = usage();
+    assert_eq!((&shown["uses"], &shown["shown"]), (&json!(1), &json!(1)));
+    server.ask(200, "POST", "/recall", json!({"text": "rain", "reinforce": true}));
+    let done = server.ask(200, "POST", "/reinforce", json!({"ids": ["rain"], "outcome": "confirmed"}));
+    assert!(done["position"].as_u64().unwrap() > 1);
+    assert_eq!(usage()["uses"], json!(3));
+    let before = usage()["stability_days"].as_f64().unwrap();
+    server.ask(200, "POST", "/reinforce", json!({"ids": ["rain"], "outcome": "contradicted"}));
+    assert!(usage()["stability_days"].as_f64().unwrap() < before);
+    for (status, request) in [
+        (404, json!({"ids": ["rain", "nobody"], "outcome": "used"})),
+        (400, json!({"ids": [], "outcome": "used"})),
+        (400, json!({"ids": ["rain"], "outcome": "liked"})),
+    ] {
+        server.ask(status, "POST", "/reinforce", request);
+    }
+    assert_eq!(usage()["uses"], json!(4));
+}
+
+#[test]
 fn memories_are_stored_recalled_linked_counted_and_deleted() {
     let server = start();
     let stored = server.ask(
@@ -446,7 +474,6 @@ fn bad_input_is_refused_with_help_and_changes_nothing() {
         ),
         (r#"{"text": "a", "filter": {"must": [{"field": "occurred_at", "gte": "soon"}]}}"#, "RFC 3339"),
         (r#"{"text": "a", "min_relevance": 2}"#, "min_relevance is 2"),
-        (r#"{"text": "a", "reinforce": true}"#, "reinforce"),
         (r#"{"embedding": [1, 2, 3]}"#, "3 numbers"),
         (r#"{"text": "a", "querry": 1}"#, "unknown field `querry`"),
     ];
@@ -508,7 +535,7 @@ fn bad_paths_methods_and_media_types_are_problems() {
     {
         server.refused(404, "GET", path, "");
     }
-    for path in ["reinforce", "complete", "consolidate"] {
+    for path in ["complete", "consolidate"] {
         server.refused(404, "POST", &format!("/api/v1/spaces/s/{path}"), "{}");
     }
     let detail = server.refused(404, "POST", "/api/v1/spaces/unknown/recall", r#"{"text": "a"}"#);

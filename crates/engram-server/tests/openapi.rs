@@ -55,6 +55,7 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     assert_fields("DeleteIn", read::<DeleteIn>(json!({"filter": filter, "ids": ["a"], "dry_run": true})));
     let association = json!({"from": "a", "to": "b", "kind": "k", "weight": 0.5});
     assert_fields("AssociationIn", read::<AssociationIn>(association));
+    assert_fields("ReinforceIn", read::<ReinforceIn>(json!({"ids": ["a"], "outcome": "used"})));
     let embedder = json!({"provider": "caller", "dimensions": 3});
     assert_fields("EmbedderIn", read::<EmbedderIn>(embedder.clone()));
     let settings = json!({"embedder": embedder, "decay": "none", "decay_from": "stored_at", "language": "auto", "memories_max": 1});
@@ -65,6 +66,15 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
 fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
     let text = || "a".to_owned();
     let time: Time = read(json!("2024-01-01T00:00:00Z"));
+    let usage = UsageOut {
+        uses: 1,
+        used_at: time,
+        shown: 0,
+        stability_days: 1.0,
+        difficulty: 1.0,
+        retrievability: 1.0,
+    };
+    assert_fields("UsageOut", usage);
     let memory = MemoryOut {
         id: text(),
         content: Some(text()),
@@ -78,12 +88,13 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         metadata: Map::new(),
         kind: Kind::Episode,
         expires_at: Some(time),
+        usage: Some(usage),
     };
     let step = StepOut { via: Some(text()), weight: Some(1.0), memory: text() };
     let path = PathOut { share: 1.0, steps: vec![step.clone()] };
     let parts = PartsOut { dense: 0.0, lexical: 0.0, activation: 0.0, bridge: 0.0, time: 0.0 };
     let hit = HitOut {
-        memory: memory.clone(),
+        memory: MemoryOut { usage: None, ..memory.clone() },
         score: 1.0,
         relevance: 1.0,
         retrievability: 1.0,

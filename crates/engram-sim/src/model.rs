@@ -2,7 +2,9 @@
 //! that a mistake in the engine is not repeated here. Small and slow on purpose.
 
 use crate::workload::{Request, Settings, Store};
-use engram::{Embedder, ErrorKind, Link, Memory, MemoryId, NewMemory, SpaceName, SpaceSettings, Timestamp};
+use engram::{
+    Embedder, ErrorKind, Link, Memory, MemoryId, NewMemory, Outcome, SpaceName, SpaceSettings, Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All spaces that exist.
@@ -16,6 +18,8 @@ pub(crate) struct ModelSpace {
     pub(crate) settings: SpaceSettings,
     /// In order of arrival.
     pub(crate) memories: Vec<Memory>,
+    /// How and when those that were used were; of what an engine is seen to hold, only how often.
+    pub(crate) uses: BTreeMap<MemoryId, Vec<(Outcome, Timestamp)>>,
     /// Idempotency keys with what was asked and answered.
     keys: BTreeMap<String, (Vec<NewMemory>, Vec<MemoryId>)>,
 }
@@ -43,21 +47,52 @@ impl Model {
     /// The same but for what cannot be seen from outside.
     pub(crate) fn looks_like(&self, other: &Model) -> bool {
         self.spaces.len() == other.spaces.len()
-            && self.spaces.iter().all(|(name, space)| {
-                other
-                    .spaces
-                    .get(name)
-                    .is_some_and(|other| space.settings == other.settings && space.memories == other.memories)
-            })
+            && self
+                .spaces
+                .iter()
+                .all(|(name, space)| other.spaces.get(name).is_some_and(|other| space.looks_like(other)))
     }
 }
 
 impl ModelSpace {
-    pub(crate) fn new(settings: SpaceSettings, memories: Vec<Memory>) -> Self {
-        Self { settings, memories, keys: BTreeMap::new() }
+    pub(crate) fn new(settings: SpaceSettings, memories: Vec<Memory>, uses: BTreeMap<MemoryId, u32>) -> Self {
+        let unknown = (Outcome::Used, Timestamp(0));
+        let uses = uses.into_iter().filter(|(_, count)| *count > 0);
+        let uses = uses.map(|(id, count)| (id, vec![unknown; count as usize])).collect();
+        Self { settings, memories, uses, keys: BTreeMap::new() }
+    }
+
+    /// The same but for what cannot be seen from outside.
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+        let counts =
+            |space: &Self| space.uses.iter().map(|(id, uses)| (id.clone(), uses.len())).collect::<Vec<_>>();
+        self.settings == other.settings && self.memories == other.memories && counts(self) == counts(other)
     }
 
     fn carry_out(&mut self, request: &Request, now: Timestamp) -> Answer {
+        let before = self.memories.clone();
+        let answer = self.change(request, now)?;
+        // What is gone or says something else was not used yet.
+        self.uses.retain(|id, _| {
+            let of = |memories: &[Memory]| {
+                let memory = memories.iter().find(|memory| memory.id == *id)?;
+                Some((memory.content.clone(), memory.embedding.clone()))
+            };
+            of(&self.memories).is_some() && of(&self.memories) == of(&before)
+        });
+        Ok(answer)
+    }
+
+    fn reinforce(&mut self, ids: &[MemoryId], outcome: Outcome, now: Timestamp) -> Answer {
+        let ids: BTreeSet<&MemoryId> = ids.iter().collect();
+        if ids.iter().any(|&id| self.find(id).is_err()) {
+            return Err(ErrorKind::NotFound);
+        }
+        ids.iter().for_each(|&id| self.uses.entry(id.clone()).or_default().push((outcome, now)));
+        Ok(ids.into_iter().cloned().collect())
+    }
+
+    fn change(&mut self, request: &Request, now: Timestamp) -> Answer {
         match request {
             Request::Store(store) => self.store(store, now),
             Request::Patch { id, patch, .. } => self.patch(id, patch),
@@ -74,6 +109,7 @@ impl ModelSpace {
                 links.retain(|link| (&link.to, &link.kind) != (to, kind));
                 if links.len() < before { Ok(vec![]) } else { Err(ErrorKind::NotFound) }
             }
+            Request::Reinforce { ids, outcome, .. } => self.reinforce(ids, *outcome, now),
             Request::Settings(settings) => self.settle(settings),
             Request::DeleteSpace { .. } => unreachable!("the model takes the whole space away"),
         }

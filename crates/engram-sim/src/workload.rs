@@ -1,7 +1,8 @@
 //! Random requests over few spaces, ids, words and keys, so that they meet. Some are refused on purpose.
 
 use engram::{
-    DecayLaw, Embedder, Language, Link, MemoryId, MemoryKind, NewMemory, SpaceName, SpaceSettings, Timestamp,
+    DecayLaw, Embedder, Language, Link, MemoryId, MemoryKind, NewMemory, Outcome, SpaceName, SpaceSettings,
+    Timestamp,
 };
 use fastrand::Rng;
 
@@ -50,6 +51,11 @@ pub(crate) enum Request {
         to: MemoryId,
         kind: String,
     },
+    Reinforce {
+        space: SpaceName,
+        ids: Vec<MemoryId>,
+        outcome: Outcome,
+    },
     Settings(Settings),
     DeleteSpace {
         space: SpaceName,
@@ -95,6 +101,7 @@ impl Request {
             | Self::DeleteMatching { space, .. }
             | Self::Link { space, .. }
             | Self::Unlink { space, .. }
+            | Self::Reinforce { space, .. }
             | Self::DeleteSpace { space } => space,
         }
     }
@@ -137,7 +144,12 @@ impl Workload {
     /// A write to `space`.
     pub(crate) fn request(&mut self, space: SpaceName) -> Request {
         match self.rng.u32(0..100) {
-            0..=51 => Request::Store(self.store(space)),
+            0..=46 => Request::Store(self.store(space)),
+            47..=51 => {
+                let ids = (0..self.rng.usize(1..3)).map(|_| self.id()).collect();
+                let outcome = if self.rng.bool() { Outcome::Used } else { Outcome::Contradicted };
+                Request::Reinforce { space, ids, outcome }
+            }
             52..=61 => {
                 let patch = NewMemory { id: None, ..self.memory() };
                 Request::Patch { space, id: self.id(), patch }
@@ -223,7 +235,7 @@ impl Workload {
             1 => Some(Language::Auto),
             _ => None,
         };
-        let decay = if rng.bool() { DecayLaw::None } else { DecayLaw::Fsrs6 };
+        let decay = [DecayLaw::None, DecayLaw::Fsrs6, DecayLaw::ActR][rng.usize(..3)];
         let memories_max = (rng.u32(0..3) == 0).then(|| rng.u64(2..8));
         Settings { space, embedder, decay, language, memories_max }
     }

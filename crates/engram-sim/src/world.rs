@@ -5,7 +5,7 @@ use crate::model::{Answer, Model, ModelSpace};
 use crate::workload::{Request, Step, Store, Workload};
 use engram::clock::Clock;
 use engram::{
-    Condition, Cue, Engine, Error, ErrorKind, FaultyVfs, Field, Filter, HnswParams, Operand, Options,
+    Condition, Cue, Engine, Error, ErrorKind, FaultyVfs, Field, Filter, HnswParams, Memory, Operand, Options,
     RecallOptions, Result, Selection, Space, SpaceName, StoreOptions, SyncMode, Test, Timestamp, Vfs,
 };
 use engram_core::associate::Analysis;
@@ -188,9 +188,7 @@ impl World {
         for (space, states) in history {
             let seen = found.spaces.get(&space);
             let same = |state: &Option<ModelSpace>| match (state, seen) {
-                (Some(state), Some(seen)) => {
-                    state.settings == seen.settings && state.memories == seen.memories
-                }
+                (Some(state), Some(seen)) => state.looks_like(seen),
                 (state, seen) => state.is_none() && seen.is_none(),
             };
             let state = states.iter().rev().find(|state| same(state)).unwrap_or_else(|| {
@@ -206,7 +204,12 @@ impl World {
         for name in self.engine().spaces()? {
             let space = self.engine().space(&name)?;
             let page = space.list(&Filter::default(), None, MEMORIES_MAX)?;
-            model.spaces.insert(name, ModelSpace::new(space.settings(), page.memories));
+            let uses = |memory: &Memory| {
+                let uses = space.usage(&memory.id)?.strength.uses.get() - 1;
+                Ok((memory.id.clone(), uses))
+            };
+            let uses = page.memories.iter().map(uses).collect::<Result<_>>()?;
+            model.spaces.insert(name, ModelSpace::new(space.settings(), page.memories, uses));
         }
         Ok(model)
     }
@@ -305,6 +308,10 @@ fn rebuilt(space: &ModelSpace) -> SpaceState {
         let analysis = Analysis::of(memory, space.settings.language);
         state.apply(version, Change::Stored(Box::new(memory.clone())), Some(&analysis));
     }
+    let uses = space.uses.iter().flat_map(|(id, uses)| uses.iter().map(move |of| (id.clone(), *of)));
+    for (version, (id, (outcome, at))) in (2 + space.memories.len() as u64..).zip(uses) {
+        state.apply(version, Change::Reinforced { ids: vec![id], outcome, at }, None);
+    }
     state
 }
 
@@ -328,6 +335,10 @@ fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<engram::MemoryId>
         }
         Request::Link { from, link, .. } => space()?.link(from, link.clone()).map(|_| vec![]),
         Request::Unlink { from, to, kind, .. } => space()?.unlink(from, to, kind).map(|_| vec![]),
+        Request::Reinforce { ids, outcome, .. } => {
+            space()?.reinforce(ids, *outcome)?;
+            Ok(ids.iter().collect::<std::collections::BTreeSet<_>>().into_iter().cloned().collect())
+        }
         Request::Settings(settings) => {
             let space: Arc<Space> = engine.space_or_new(&settings.space)?;
             space.set_settings(settings.laid_over(space.settings())).map(|_| vec![])

@@ -1,13 +1,14 @@
 //! Changes and checkpoints as bytes, and back. The first byte is the version of the encoding; the rest is postcard.
 //! Reading checks everything that the model relies on, so that a damaged or hostile file is an error, not a panic.
 
-use engram_core::decay::{DecayFrom, DecayLaw};
+use engram_core::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::lexicon::Language;
 use engram_core::memory::{Link, Memory, MemoryKind, check_link};
-use engram_core::state::{Change, Embedder, Keyed, SpaceSettings};
+use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, Uses};
 use engram_core::vector::check_embedding;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 
 /// Version of the encoding that this program writes.
 const VERSION: u8 = 1;
@@ -20,6 +21,7 @@ enum Wire<'a> {
     Deleted(&'a str),
     Linked(&'a str, WireLink<'a>),
     Unlinked(&'a str, &'a str, &'a str),
+    Reinforced(WireReinforced<'a>),
     Settings(WireSettings<'a>),
     Keyed(WireKeyed<'a>),
 }
@@ -53,6 +55,44 @@ struct WireLink<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
+struct WireReinforced<'a> {
+    #[serde(borrow)]
+    ids: Vec<&'a str>,
+    outcome: WireOutcome,
+    at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireOutcome {
+    Used,
+    Confirmed,
+    Contradicted,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireDecay {
+    Fsrs6,
+    ActR,
+    None,
+}
+
+/// How a memory was used.
+#[derive(Serialize, Deserialize)]
+struct WireUses {
+    strength: Option<WireStrength>,
+    reinforced: u64,
+    shown: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireStrength {
+    stability_days: f32,
+    difficulty: f32,
+    used_at: i64,
+    uses: u32,
+}
+
+#[derive(Serialize, Deserialize)]
 enum WireEmbedder {
     Caller(u32),
     None,
@@ -61,7 +101,7 @@ enum WireEmbedder {
 #[derive(Serialize, Deserialize)]
 struct WireSettings<'a> {
     embedder: Option<WireEmbedder>,
-    forgets: bool,
+    decay: WireDecay,
     decays_from_occurred_at: bool,
     language: &'a str,
     memories_max: Option<u64>,
@@ -80,7 +120,7 @@ struct WireKeyed<'a> {
 enum WirePart<'a> {
     #[serde(borrow)]
     Settings(WireSettings<'a>),
-    Memory(u32, u64, u64, WireMemory<'a>),
+    Memory(u32, u64, u64, WireUses, WireMemory<'a>),
     Keyed(u64, WireKeyed<'a>),
     IndexVersions(Vec<(u32, u64)>),
     IndexBytes(#[serde(borrow)] &'a serde_bytes::Bytes),
@@ -91,8 +131,8 @@ enum WirePart<'a> {
 pub(crate) enum Part {
     /// The settings as they were when the memories that follow were read.
     Settings(SpaceSettings),
-    /// A memory with its slot, arrival and version.
-    Memory { slot: u32, arrival: u64, version: u64, memory: Box<Memory> },
+    /// A memory with its slot, arrival, version, and how it was used.
+    Memory { slot: u32, arrival: u64, version: u64, uses: Uses, memory: Box<Memory> },
     /// An idempotency key with the version of its change.
     Keyed { version: u64, keyed: Keyed },
     /// Nodes of the index with the versions of their memories.
@@ -111,6 +151,11 @@ pub(crate) fn encode_changes<'a>(changes: impl Iterator<Item = &'a Change>) -> V
             Change::Linked { from, link } => extend(bytes, &Wire::Linked(from.as_str(), wire_link(link))),
             Change::Unlinked { from, to, kind } => {
                 extend(bytes, &Wire::Unlinked(from.as_str(), to.as_str(), kind))
+            }
+            Change::Reinforced { ids, outcome, at } => {
+                let ids = ids.iter().map(MemoryId::as_str).collect();
+                let wire = WireReinforced { ids, outcome: wire_outcome(*outcome), at: at.0 };
+                extend(bytes, &Wire::Reinforced(wire))
             }
             Change::Settings(settings) => extend(bytes, &Wire::Settings(wire_settings(settings))),
             Change::Keyed(keyed) => extend(bytes, &Wire::Keyed(wire_keyed(keyed))),
@@ -133,6 +178,15 @@ pub(crate) fn decode_changes(bytes: &[u8]) -> Result<Vec<Change>, String> {
             Wire::Unlinked(from, to, kind) => {
                 Change::Unlinked { from: read_id(from)?, to: read_id(to)?, kind: kind.to_string() }
             }
+            Wire::Reinforced(wire) => Change::Reinforced {
+                ids: wire.ids.into_iter().map(read_id).collect::<Result<_, _>>()?,
+                outcome: match wire.outcome {
+                    WireOutcome::Used => Outcome::Used,
+                    WireOutcome::Confirmed => Outcome::Confirmed,
+                    WireOutcome::Contradicted => Outcome::Contradicted,
+                },
+                at: Timestamp(wire.at),
+            },
             Wire::Settings(settings) => Change::Settings(read_settings(&settings)?),
             Wire::Keyed(keyed) => Change::Keyed(read_keyed(&keyed)?),
         });
@@ -145,9 +199,9 @@ pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
     let bytes = vec![VERSION];
     match part {
         Part::Settings(settings) => extend(bytes, &WirePart::Settings(wire_settings(settings))),
-        Part::Memory { slot, arrival, version, memory } => {
-            with_memory(memory, |wire| extend(bytes, &WirePart::Memory(*slot, *arrival, *version, wire)))
-        }
+        Part::Memory { slot, arrival, version, uses, memory } => with_memory(memory, |wire| {
+            extend(bytes, &WirePart::Memory(*slot, *arrival, *version, wire_uses(uses), wire))
+        }),
         Part::Keyed { version, keyed } => extend(bytes, &WirePart::Keyed(*version, wire_keyed(keyed))),
         Part::IndexVersions(versions) => extend(bytes, &WirePart::IndexVersions(versions.clone())),
         Part::IndexBytes(piece) => extend(bytes, &WirePart::IndexBytes(serde_bytes::Bytes::new(piece))),
@@ -159,8 +213,9 @@ pub(crate) fn decode_part(bytes: &[u8]) -> Result<Part, String> {
     let wire = postcard::from_bytes::<WirePart<'_>>(versioned(bytes)?).map_err(|error| error.to_string())?;
     Ok(match wire {
         WirePart::Settings(settings) => Part::Settings(read_settings(&settings)?),
-        WirePart::Memory(slot, arrival, version, memory) => {
-            Part::Memory { slot, arrival, version, memory: Box::new(read_memory(memory)?) }
+        WirePart::Memory(slot, arrival, version, uses, memory) => {
+            let memory = Box::new(read_memory(memory)?);
+            Part::Memory { slot, arrival, version, uses: read_uses(&uses)?, memory }
         }
         WirePart::Keyed(version, keyed) => Part::Keyed { version, keyed: read_keyed(&keyed)? },
         WirePart::IndexVersions(versions) => Part::IndexVersions(versions),
@@ -241,13 +296,51 @@ fn read_link(wire: &WireLink<'_>) -> Result<Link, String> {
     Ok(link)
 }
 
+fn wire_outcome(outcome: Outcome) -> WireOutcome {
+    match outcome {
+        Outcome::Used => WireOutcome::Used,
+        Outcome::Confirmed => WireOutcome::Confirmed,
+        Outcome::Contradicted => WireOutcome::Contradicted,
+    }
+}
+
+fn wire_uses(uses: &Uses) -> WireUses {
+    let strength = uses.strength.map(|strength| WireStrength {
+        stability_days: strength.stability_days,
+        difficulty: strength.difficulty,
+        used_at: strength.used_at.0,
+        uses: strength.uses.get(),
+    });
+    WireUses { strength, reinforced: uses.reinforced, shown: uses.shown() }
+}
+
+fn read_uses(wire: &WireUses) -> Result<Uses, String> {
+    let read = |wire: &WireStrength| {
+        let (stability_days, difficulty) = (wire.stability_days, wire.difficulty);
+        match NonZeroU32::new(wire.uses) {
+            Some(uses) if stability_days > 0.0 && (1.0..=10.0).contains(&difficulty) => {
+                Ok(Strength { stability_days, difficulty, used_at: Timestamp(wire.used_at), uses })
+            }
+            _ => Err(format!(
+                "a stability of {stability_days}, a difficulty of {difficulty} and {} uses",
+                wire.uses
+            )),
+        }
+    };
+    Ok(Uses::saved(wire.strength.as_ref().map(read).transpose()?, wire.reinforced, wire.shown))
+}
+
 fn wire_settings(settings: &SpaceSettings) -> WireSettings<'_> {
     WireSettings {
         embedder: settings.embedder.map(|embedder| match embedder {
             Embedder::Caller { dimensions } => WireEmbedder::Caller(dimensions as u32),
             Embedder::None => WireEmbedder::None,
         }),
-        forgets: settings.decay != DecayLaw::None,
+        decay: match settings.decay {
+            DecayLaw::Fsrs6 => WireDecay::Fsrs6,
+            DecayLaw::ActR => WireDecay::ActR,
+            DecayLaw::None => WireDecay::None,
+        },
         decays_from_occurred_at: settings.decay_from == DecayFrom::OccurredAt,
         language: settings.language.name(),
         memories_max: settings.memories_max,
@@ -265,7 +358,11 @@ fn read_settings(wire: &WireSettings<'_>) -> Result<SpaceSettings, String> {
     };
     Ok(SpaceSettings {
         embedder,
-        decay: if wire.forgets { DecayLaw::Fsrs6 } else { DecayLaw::None },
+        decay: match wire.decay {
+            WireDecay::Fsrs6 => DecayLaw::Fsrs6,
+            WireDecay::ActR => DecayLaw::ActR,
+            WireDecay::None => DecayLaw::None,
+        },
         decay_from: if wire.decays_from_occurred_at { DecayFrom::OccurredAt } else { DecayFrom::StoredAt },
         language: Language::parse(wire.language).ok_or_else(|| format!("language {:?}", wire.language))?,
         memories_max: wire.memories_max,
@@ -319,6 +416,7 @@ mod tests {
             Change::Deleted(id("x")),
             Change::Linked { from: id("a"), link },
             Change::Unlinked { from: id("a"), to: id("b"), kind: "k".into() },
+            Change::Reinforced { ids: vec![id("a")], outcome: Outcome::Used, at: Timestamp(9) },
             Change::Settings(settings),
             Change::Keyed(Keyed { key: "k1".into(), fingerprint: 7, ids: vec![id("a")] }),
         ]

@@ -549,12 +549,12 @@ fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut
         bytes += payload.len() as u64;
         match decode_part(payload)? {
             Part::Settings(settings) => state.apply(0, Change::Settings(settings), None),
-            Part::Memory { slot, arrival, version, memory } => {
+            Part::Memory { slot, arrival, version, uses, memory } => {
                 let change = Change::Stored(memory);
                 admit(state, &change)?;
                 let Change::Stored(memory) = change else { unreachable!("it was made one line above") };
                 let analysis = Analysis::of(&memory, state.settings().language);
-                state.place_saved(slot, arrival, version, *memory, &analysis);
+                state.place_saved(slot, arrival, version, *memory, uses, &analysis);
             }
             Part::Keyed { version, keyed } => state.apply(version, Change::Keyed(keyed), None),
             Part::IndexVersions(of_nodes) => versions.extend(of_nodes),

@@ -30,7 +30,7 @@ pub use engram_core::calibrate::{self, Evidence};
 pub use engram_core::cue::{
     Answer, Condition, Cue, Field, Filter, Operand, Parts, RecallOptions, Test, kind_name,
 };
-pub use engram_core::decay::{DecayFrom, DecayLaw};
+pub use engram_core::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 pub use engram_core::hnsw::HnswParams;
 pub use engram_core::id::{MemoryId, SpaceName, Timestamp};
 pub use engram_core::lexicon::Language;
@@ -42,5 +42,5 @@ pub use engram_storage::{FaultyVfs, RealVfs, Vfs};
 pub use error::{Error, ErrorKind, Result};
 pub use space::{
     ActivateFrom, Activated, Page, Recalled, RecalledHit, RecalledPath, RecalledStep, Selection, Space,
-    SpaceSummary, StoreOptions, Stored, Tier,
+    SpaceSummary, StoreOptions, Stored, Tier, Usage,
 };

@@ -10,6 +10,7 @@ use engram_core::Slot;
 use engram_core::associate::Analysis;
 use engram_core::calibrate::Evidence;
 use engram_core::cue::{Cue, Filter, Hit, Parts, RecallOptions};
+use engram_core::decay::{Outcome, Strength};
 use engram_core::error::shown;
 use engram_core::hnsw;
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
@@ -145,6 +146,17 @@ pub enum ActivateFrom {
     Cue(Cue),
     /// These, each with its activation (above 0).
     Seeds(Vec<(MemoryId, f64)>),
+}
+
+/// How a memory was used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// How well it is learned.
+    pub strength: Strength,
+    /// How often a recall showed it.
+    pub shown: u32,
+    /// Probability, 0..=1, that it is still remembered.
+    pub retrievability: f64,
 }
 
 /// How activation lies after spreading.
@@ -428,6 +440,39 @@ impl Space {
             visited: result.visits,
             residual: result.residual,
             truncated: result.truncated,
+        })
+    }
+
+    /// Notes that a recall showed these memories, those that are gone passed over. Kept with the next checkpoint.
+    pub fn note_shown<'a>(&self, ids: impl IntoIterator<Item = &'a MemoryId>) {
+        let state = self.read();
+        state.note_shown(ids.into_iter().filter_map(|id| state.slot(id)));
+    }
+
+    /// Strengthens memories that were used, and weakens those that turned out wrong; all or none, each once. A use long
+    /// after the one before strengthens most.
+    pub fn reinforce(&self, ids: &[MemoryId], outcome: Outcome) -> Result<u64> {
+        if ids.is_empty() || ids.len() > CUE_IDS_MAX {
+            return invalid(format!("ids has {} entries, 1 to {CUE_IDS_MAX} are allowed", ids.len()));
+        }
+        let name = self.name.clone();
+        let ids: Vec<MemoryId> = ids.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        let ack = self.writer.submit(self, Reads::Ids(ids.clone()), move |state, at| {
+            ids.iter().try_for_each(|id| find(state, &name, id).map(drop))?;
+            let change = Change::Reinforced { ids: ids.clone(), outcome, at };
+            Ok(Plan { changes: vec![(change, None)], ids })
+        })?;
+        Ok(ack.position)
+    }
+
+    /// How a memory was used, and how well it is still remembered.
+    pub fn usage(&self, id: &MemoryId) -> Result<Usage> {
+        let state = self.read();
+        let slot = find(&state, &self.name, id)?;
+        Ok(Usage {
+            strength: state.strength(slot),
+            shown: state.record(slot).uses.shown(),
+            retrievability: state.retrievability(slot, self.now()),
         })
     }
 

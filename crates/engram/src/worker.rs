@@ -171,8 +171,9 @@ fn memories_after(state: &SpaceState, after: &mut Option<u64>) -> Vec<Part> {
     let mut parts = vec![Part::Settings(*state.settings())];
     for (arrival, slot) in state.in_order(*after).take(CHECKPOINT_MEMORIES) {
         *after = Some(arrival);
-        let version = state.record(slot).version;
-        parts.push(Part::Memory { slot, arrival, version, memory: Box::new(state.memory(slot)) });
+        let record = state.record(slot);
+        let (version, uses) = (record.version, record.uses.clone());
+        parts.push(Part::Memory { slot, arrival, version, uses, memory: Box::new(state.memory(slot)) });
     }
     parts
 }

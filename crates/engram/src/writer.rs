@@ -269,6 +269,7 @@ impl Touched {
                 Change::Linked { from, .. } | Change::Unlinked { from, .. } => {
                     self.ids.extend([from.clone()])
                 }
+                Change::Reinforced { ids, .. } => self.ids.extend(ids.iter().cloned()),
                 Change::Keyed(keyed) => drop(self.keys.insert(keyed.key.clone())),
                 Change::Settings(_) => self.everything = true,
             }

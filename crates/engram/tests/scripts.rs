@@ -16,9 +16,11 @@
 //! activate a=1 [b=.5]  limit, budget, now, as_of
 //! count, list, forget  with a filter: must.<field>=value, should.<field>=value, must_not.<field>=value; a value may be
 //!                      one, several (a|b), a range (1..3, either end open) or * (exists)
+//! reinforce used a [b]  also confirmed, contradicted
+//! usage a              how well it is learned   shown a (notes that a recall showed it)
 //! advance 3d           also h, m, s             reopen                 crash (cuts the power, then opens)
 //! summary              mark, changed            the state in numbers; what differs since `mark`, line by line
-//! space name           settings name=value ...  decay=none|fsrs6, decay_from=stored_at|occurred_at, memories_max
+//! space name           settings name=value ...  decay=none|fsrs6|actr, decay_from=stored_at|occurred_at, memories_max
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
@@ -26,7 +28,7 @@
 use engram::clock::{Clock, format_rfc3339, parse_rfc3339};
 use engram::{
     ActivateFrom, Condition, Cue, DecayFrom, DecayLaw, Engine, Error, ErrorKind, FaultyVfs, Field, Filter,
-    Link, MemoryId, MemoryKind, NewMemory, Operand, Options, RecallOptions, Recalled, RecalledHit,
+    Link, MemoryId, MemoryKind, NewMemory, Operand, Options, Outcome, RecallOptions, Recalled, RecalledHit,
     RecalledPath, Result, Selection, Space, SpaceName, StoreOptions, Test, Timestamp,
 };
 use serde_json::Value;
@@ -157,6 +159,31 @@ impl World {
                 self.vfs.restart();
                 self.open_again()?;
             }
+            "reinforce" => {
+                let (outcome, ids) = given.plain.split_first().expect("an outcome");
+                let outcome = match outcome.as_str() {
+                    "used" => Outcome::Used,
+                    "confirmed" => Outcome::Confirmed,
+                    "contradicted" => Outcome::Contradicted,
+                    other => panic!("there is no outcome {other:?}"),
+                };
+                let ids: Vec<MemoryId> =
+                    ids.iter().map(|id| MemoryId::new(id)).collect::<std::result::Result<_, _>>()?;
+                space.reinforce(&ids, outcome)?;
+            }
+            "shown" => space.note_shown(&[given.id(0)?]),
+            "usage" => {
+                let usage = space.usage(&given.id(0)?)?;
+                let strength = usage.strength;
+                return Ok(vec![format!(
+                    "stability {:.2} d, difficulty {:.2}, uses {}, shown {}, remembered {:.3}",
+                    strength.stability_days,
+                    strength.difficulty,
+                    strength.uses,
+                    usage.shown,
+                    usage.retrievability
+                )]);
+            }
             "summary" => return Ok(vec![self.summary()]),
             "mark" => self.marked = space.dump(),
             "changed" => return Ok(difference(&self.marked, &space.dump())),
@@ -216,6 +243,7 @@ impl World {
             match (name.as_str(), value.as_str()) {
                 ("decay", "none") => settings.decay = DecayLaw::None,
                 ("decay", "fsrs6") => settings.decay = DecayLaw::Fsrs6,
+                ("decay", "actr") => settings.decay = DecayLaw::ActR,
                 ("decay_from", "stored_at") => settings.decay_from = DecayFrom::StoredAt,
                 ("decay_from", "occurred_at") => settings.decay_from = DecayFrom::OccurredAt,
                 ("memories_max", max) => settings.memories_max = Some(max.parse().unwrap()),

@@ -70,6 +70,9 @@ pub(crate) struct Recall {
     /// Show under each hit what made its score, and the ways that activation took to it
     #[arg(long)]
     explain: bool,
+    /// The hits were of use, which strengthens them; otherwise they are counted as shown, and in bulk not even that
+    #[arg(long)]
+    reinforce: bool,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -148,6 +151,11 @@ impl Recall {
             min_relevance: self.min_relevance,
             budget: self.budget,
             exact: self.exact.then_some(true),
+            reinforce: if self.bulk.cues.is_some() {
+                Some(self.reinforce)
+            } else {
+                self.reinforce.then_some(true)
+            },
             ..CueIn::default()
         }
     }
@@ -291,6 +299,7 @@ impl CueSource {
             cue.min_relevance = options.min_relevance;
             cue.budget = options.budget;
             cue.exact = options.exact;
+            cue.reinforce = options.reinforce;
             cue.filter = cue.filter.or_else(|| options.filter.clone());
             cue.now = cue.now.or(options.now);
             cue.as_of = cue.as_of.or(options.as_of);

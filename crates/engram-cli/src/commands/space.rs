@@ -103,6 +103,8 @@ struct Set {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum DecayName {
     Fsrs6,
+    /// ACT-R's base-level activation
+    Actr,
     None,
 }
 
@@ -153,6 +155,7 @@ impl Set {
             embedder: self.embedder,
             decay: self.decay.map(|decay| match decay {
                 DecayName::Fsrs6 => Decay::Fsrs6,
+                DecayName::Actr => Decay::Actr,
                 DecayName::None => Decay::None,
             }),
             decay_from: self.decay_from.map(|from| match from {
@@ -218,9 +221,9 @@ fn show(screen: &mut Screen, space: &SpaceOut) -> Result<()> {
     };
     let decay = match settings.decay {
         Decay::None => "none: nothing is forgotten".to_owned(),
-        Decay::Fsrs6 => {
+        law @ (Decay::Fsrs6 | Decay::Actr) => {
             let from = if settings.decay_from == DecayStart::StoredAt { "stored_at" } else { "occurred_at" };
-            format!("fsrs6, from {from}")
+            format!("{}, from {from}", if law == Decay::Fsrs6 { "fsrs6" } else { "actr" })
         }
     };
     let rows = [

@@ -1,6 +1,6 @@
 //! Memories, one or many, as they are stored, shown, changed and listed; and associations.
 
-use super::{Result, Time, from_json, memory_id, shortened};
+use super::{Result, Time, UsageOut, from_json, memory_id, shortened};
 use crate::error::ApiError;
 use engram::{Link, Memory, MemoryKind, NewMemory};
 use serde::de::value::MapAccessDeserializer;
@@ -403,6 +403,9 @@ pub struct MemoryOut {
     /// From then on no recall shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+    /// How it was used; only when the memory is asked for by its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageOut>,
 }
 
 impl MemoryOut {
@@ -421,6 +424,7 @@ impl MemoryOut {
             metadata: memory.metadata,
             kind: memory.kind.into(),
             expires_at: memory.expires_at.map(Time),
+            usage: None,
         }
     }
 }

@@ -57,7 +57,7 @@ pub struct CueIn {
     /// Give each hit its embedding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with_embedding: Option<bool>,
-    /// Not served yet: `true` is refused.
+    /// `true`: the hits were of use, which strengthens them; `false`: leave no trace; absent: they are counted as shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reinforce: Option<bool>,
 }
@@ -81,11 +81,6 @@ impl CueIn {
 
     /// How to recall, whatever from.
     pub(crate) fn into_options(self, now: Timestamp) -> Result<RecallOptions> {
-        if self.reinforce == Some(true) {
-            return Err(ApiError::invalid(
-                "reinforce is true, and this version does not reinforce; leave it out to recall without a trace",
-            ));
-        }
         let mut options = RecallOptions::at(self.now.map_or(now, |time| time.0));
         options.limit = self.limit.unwrap_or(options.limit);
         options.filter = self.filter.map(Filter::try_from).transpose()?.unwrap_or_default();
@@ -195,7 +190,7 @@ pub struct HitOut {
     pub retrievability: f32,
     /// Where it was found: `hot`, `warm` or `cold`.
     pub tier: String,
-    /// Ids of memories that say the same and that this hit stands for.
+    /// Ids of memories of the same content that this hit stands for.
     pub duplicates: Vec<String>,
     /// What made the score; with `explain`.
     #[serde(skip_serializing_if = "Option::is_none")]

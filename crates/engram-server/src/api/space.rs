@@ -62,6 +62,8 @@ pub enum Provider {
 pub enum Decay {
     /// The power law of FSRS-6.
     Fsrs6,
+    /// ACT-R's base-level activation.
+    Actr,
     /// Nothing is forgotten.
     None,
 }
@@ -100,6 +102,7 @@ impl SpaceSettingsIn {
         if let Some(decay) = self.decay {
             settings.decay = match decay {
                 Decay::Fsrs6 => DecayLaw::Fsrs6,
+                Decay::Actr => DecayLaw::ActR,
                 Decay::None => DecayLaw::None,
             };
         }
@@ -163,6 +166,7 @@ impl From<SpaceSettings> for SpaceSettingsOut {
             embedder: settings.embedder.map(EmbedderIn::from),
             decay: match settings.decay {
                 DecayLaw::Fsrs6 => Decay::Fsrs6,
+                DecayLaw::ActR => Decay::Actr,
                 DecayLaw::None => Decay::None,
             },
             decay_from: match settings.decay_from {
