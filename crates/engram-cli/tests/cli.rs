@@ -328,6 +328,8 @@ fn many_cues_are_answered_in_their_order() {
             .map(|i| format!("{{\"id\": \"m{i}\", \"content\": \"tide number{i} rises\"}}\n"))
             .collect::<String>(),
     );
+    // By words alone, so that a cue can have no answer.
+    ok(&["space", "set", "a", "--data-dir", &data, "--embedder", "none"]);
     ok(&["import", "--data-dir", &data, "-s", "a", &memories]);
     let mut cues: String =
         (0..1200).map(|i| format!("{{\"id\": \"q{i}\", \"text\": \"number{}\"}}\n", i % 40)).collect();
@@ -422,6 +424,15 @@ fn a_space_is_set_up_and_shown() {
     assert!(said.contains('3') && said.contains('2'), "{said}");
     fails(2, &["space", "set", "v", "--data-dir", &data]);
     fails(2, &["space", "set", "v", "--data-dir", &data, "--embedder", "caller"]);
+    assert!(
+        ok(&["space", "set", "t", "--data-dir", &data, "--embedder", "builtin"])
+            .contains("builtin, version 1")
+    );
+    ok(&["store", "--data-dir", &data, "-s", "t", "--id", "x", "my dog barks"]);
+    let shown = ok(&["recall", "--data-dir", &data, "-s", "t", "puppy"]);
+    assert!(shown.contains("my dog barks"), "{shown}");
+    let said = fails(1, &["recall", "--data-dir", &data, "-s", "t", "--embedding", "[1, 0]"]);
+    assert!(said.contains("built-in embedder"), "{said}");
     assert!(ok(&["space", "list", "--data-dir", &data]).contains("v "));
 }
 

@@ -93,7 +93,7 @@ fn figures_are_shown_for_people() {
     let sets = Sets::new();
     let shown = sets.ok(&["both", "--ablate", "--without", "order,links"]);
     for line in [
-        "both  2 spaces · 8 memories · 6 cues · by words alone",
+        "both  2 spaces · 8 memories · 6 cues · by text alone",
         "cues     R@1     R@5    R@10    R@20  all@10  nDCG@10     MRR",
         "all                  5   .9000  1.0000",
         "words alone (BM25)",
@@ -163,7 +163,7 @@ fn vectors_count_unless_they_are_left_out() {
     let with = sets.ok(&["both/kitchen", "--foreign", "both/kitchen"]);
     assert!(with.contains("with vectors") && with.contains("vectors alone"), "{with}");
     let without = sets.ok(&["both/kitchen", "--text-only"]);
-    assert!(without.contains("by words alone") && !without.contains("vectors alone"), "{without}");
+    assert!(without.contains("by text alone") && !without.contains("vectors alone"), "{without}");
     assert!(without.contains("foreign cues: give --foreign FOLDER"), "{without}");
     // Vectors of another length can be no foreign cues.
     let shown = sets.ok(&["both/weather", "--foreign", "both/kitchen"]);

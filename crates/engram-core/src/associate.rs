@@ -1,9 +1,12 @@
-//! What a memory's text is made of: terms for the lexicon, names for the graph. Found by rules, without a model; the
-//! same text always gives the same. For a new memory they are found outside every lock.
+//! What a memory's text is made of: terms for the lexicon, names for the graph, and the vector that the built-in embedder
+//! gives it. Found by rules and a table; the same text always gives the same. For a new memory they are found outside
+//! every lock.
 
-use crate::lexicon::{Language, counted, terms};
+use crate::embed::embed;
+use crate::lexicon::{counted, terms};
 use crate::memory::Memory;
 use crate::speech::{Speech, spoken};
+use crate::state::{Embedder, SpaceSettings};
 
 /// Small words that may stand inside a name, between capitalised ones.
 const JOINERS: &[&str] = &["da", "de", "del", "der", "di", "du", "la", "le", "of", "the", "van", "von"];
@@ -30,11 +33,13 @@ pub struct Analysis {
     pub entities: Vec<(Box<str>, u32)>,
     /// How it is told.
     pub speech: Speech,
+    /// The content's vector, in a space that is embedded by the built-in embedder.
+    pub embedding: Option<Vec<f32>>,
 }
 
 impl Analysis {
-    /// Of a memory in a space of this language. Costs some microseconds a sentence.
-    pub fn of(memory: &Memory, language: Language) -> Self {
+    /// Of a memory in a space with these settings. Costs some microseconds a sentence.
+    pub fn of(memory: &Memory, settings: &SpaceSettings) -> Self {
         let content = memory.content.as_deref().unwrap_or("");
         // Who speaks is not mentioned thereby.
         let mut mentions = names(spoken(content).map_or(content, |(_, words)| words));
@@ -44,11 +49,19 @@ impl Analysis {
                 mentions.extend(std::iter::repeat_n(name, GIVEN_MENTIONS as usize));
             }
         }
+        let embeds = matches!(settings.embedder, Some(Embedder::Builtin { .. }));
         Self {
-            terms: counted(terms(content, language)),
+            terms: counted(terms(content, settings.language)),
             entities: counted(mentions),
-            speech: Speech::of(memory, language),
+            speech: Speech::of(memory, settings.language),
+            embedding: if embeds { embed(content) } else { None },
         }
+    }
+
+    /// Whether an analysis under one of these settings holds under the other.
+    pub fn is_same_under(one: &SpaceSettings, other: &SpaceSettings) -> bool {
+        let embeds = |settings: &SpaceSettings| matches!(settings.embedder, Some(Embedder::Builtin { .. }));
+        one.language == other.language && embeds(one) == embeds(other)
     }
 }
 
@@ -162,7 +175,7 @@ mod tests {
             kind: Default::default(),
             expires_at: None,
         };
-        let analysis = Analysis::of(&memory, Language::Auto);
+        let analysis = Analysis::of(&memory, &SpaceSettings::default());
         let entities: Vec<_> =
             analysis.entities.iter().map(|(name, count)| format!("{name} {count}")).collect();
         assert_eq!(entities, ["bath 1", "rain 1", "wet weather 3"]);

@@ -9,6 +9,7 @@ pub mod associate;
 pub mod calibrate;
 pub mod cue;
 pub mod decay;
+pub mod embed;
 pub mod error;
 pub mod graph;
 pub mod hnsw;

@@ -6,6 +6,7 @@ use crate::Slot;
 use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
 use crate::calibrate::{Evidence, abstain_below, relevance};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
+use crate::embed::embed;
 use crate::error::{Error, Result};
 use crate::hnsw;
 use crate::id::Timestamp;
@@ -191,12 +192,14 @@ impl Resolved {
         if let Some(embedding) = &cue.embedding {
             check_dimensions(state, embedding)?;
         }
-        let unit = match &cue.embedding {
-            Some(embedding) if state.vectors().is_some() => Some(unit(embedding)),
+        let text = cue.text.as_deref().unwrap_or("");
+        let unit = match (&cue.embedding, state.settings().embedder) {
+            (Some(embedding), Some(Embedder::Caller { .. })) => Some(unit(embedding)),
+            (None, Some(Embedder::Builtin { .. })) => embed(text).or_else(|| mean_of(state, &slots)),
             _ => mean_of(state, &slots),
         };
         let unit = unit.filter(|_| !without.has(Part::Vectors));
-        let text = cue.text.as_deref().filter(|_| !without.has(Part::Words)).unwrap_or("");
+        let text = if without.has(Part::Words) { "" } else { text };
         let mut terms = terms(text, state.settings().language);
         let speakers =
             if without.has(Part::Speakers) { Vec::new() } else { state.speeches().named_by(&terms) };
@@ -220,6 +223,11 @@ pub fn check_dimensions(state: &SpaceState, embedding: &[f32]) -> Result<()> {
                 embedding.len()
             )))
         }
+        Some(Embedder::Builtin { .. }) => Err(Error::Invalid(format!(
+            "embedding has {} numbers, but the vectors of this space are made from texts by the built-in embedder; \
+             leave it out, or use another space",
+            embedding.len()
+        ))),
         Some(Embedder::None) => Err(Error::Invalid(format!(
             "embedding has {} numbers, but this space was begun without vectors; leave it out, or use another space",
             embedding.len()

@@ -5,6 +5,7 @@
 use crate::Slot;
 use crate::associate::Analysis;
 use crate::decay::{DecayFrom, DecayLaw, Outcome, Strength};
+use crate::embed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Place};
 use crate::hnsw::{Hnsw, HnswParams};
@@ -28,8 +29,27 @@ pub enum Embedder {
         /// Numbers a vector.
         dimensions: usize,
     },
+    /// The one inside the program makes them from texts. They are derived: neither kept nor given out.
+    Builtin {
+        /// Which one made the vectors; in a state, always that of this program.
+        version: u32,
+    },
     /// There are none: memories are found by their words and associations.
     None,
+}
+
+impl Embedder {
+    /// The built-in embedder of this program.
+    pub const BUILTIN: Self = Self::Builtin { version: embed::VERSION };
+
+    /// Numbers a vector, where there are vectors.
+    pub fn dimensions(self) -> Option<usize> {
+        match self {
+            Self::Caller { dimensions } => Some(dimensions),
+            Self::Builtin { .. } => Some(embed::DIMENSIONS),
+            Self::None => None,
+        }
+    }
 }
 
 /// What is settled for a whole space.
@@ -218,8 +238,12 @@ impl SpaceState {
         }
     }
 
-    fn settle(&mut self, settings: SpaceSettings) {
-        if let (Some(Embedder::Caller { dimensions }), None) = (settings.embedder, &self.vectors) {
+    fn settle(&mut self, mut settings: SpaceSettings) {
+        // Vectors of another version are not kept anywhere: they are made anew.
+        if let Some(Embedder::Builtin { .. }) = settings.embedder {
+            settings.embedder = Some(Embedder::BUILTIN);
+        }
+        if let (Some(dimensions), None) = (settings.embedder.and_then(Embedder::dimensions), &self.vectors) {
             self.vectors = Some(Vectors::new(dimensions));
         }
         if settings.language == self.settings.language || self.is_empty() {
@@ -236,7 +260,7 @@ impl SpaceState {
         places.iter().for_each(|(_, _, _, memory, _)| self.delete(&memory.id));
         self.settings = settings;
         for (slot, arrival, version, memory, uses) in places {
-            let analysis = Analysis::of(&memory, settings.language);
+            let analysis = Analysis::of(&memory, &settings);
             self.place(slot, arrival, version, memory, &analysis);
             self.record_mut(slot).uses = uses;
         }
@@ -265,7 +289,7 @@ impl SpaceState {
         // What says the same as before was learned before.
         let kept = known.filter(|&slot| {
             self.record(slot).memory.content == memory.content
-                && self.embedding(slot).map(<[f32]>::to_vec) == memory.embedding
+                && self.given_embedding(slot).map(<[f32]>::to_vec) == memory.embedding
         });
         let uses = kept.map(|slot| self.record(slot).uses.clone());
         if let Some(slot) = known {
@@ -329,9 +353,10 @@ impl SpaceState {
         }
         self.data_bytes += data_bytes(&memory);
         self.expiring += usize::from(memory.expires_at.is_some());
-        if let Some(embedding) = memory.embedding.take() {
+        let given = memory.embedding.take();
+        if let Some(embedding) = given.as_ref().or(analysis.embedding.as_ref()) {
             let vectors = self.vectors.as_mut().expect("the settings say that this space has vectors");
-            vectors.set(slot, &embedding);
+            vectors.set(slot, embedding);
             self.unindexed.insert(slot);
         }
         self.lexicon.insert(slot, &analysis.terms);
@@ -358,9 +383,9 @@ impl SpaceState {
         let record = self.records[slot as usize].take().expect("the slot is taken");
         let memory = &record.memory;
         self.data_bytes -=
-            data_bytes(memory) + self.embedding(slot).map_or(0, |embedding| 4 * embedding.len() as u64);
+            data_bytes(memory) + self.given_embedding(slot).map_or(0, |embedding| 4 * embedding.len() as u64);
         self.expiring -= usize::from(memory.expires_at.is_some());
-        let analysis = Analysis::of(memory, self.settings.language);
+        let analysis = Analysis::of(memory, &self.settings);
         let words = self.lexicon.length(slot);
         self.lexicon.remove(slot, &analysis.terms);
         self.graph.unmention(slot);
@@ -524,14 +549,23 @@ impl SpaceState {
         self.records[slot as usize].as_mut().expect("the slot was taken from this state")
     }
 
-    /// The vector of a memory, verbatim.
+    /// The vector of a memory, given (then verbatim) or derived.
     pub fn embedding(&self, slot: Slot) -> Option<&[f32]> {
         self.vectors.as_ref()?.get(slot)
     }
 
-    /// A copy of a memory, with its embedding where it has one.
+    /// The vector that came with a memory, verbatim.
+    fn given_embedding(&self, slot: Slot) -> Option<&[f32]> {
+        match self.settings.embedder {
+            Some(Embedder::Caller { .. }) => self.embedding(slot),
+            Some(Embedder::Builtin { .. } | Embedder::None) | None => None,
+        }
+    }
+
+    /// A copy of a memory as it was given, with its embedding where it came with one.
     pub fn memory(&self, slot: Slot) -> Memory {
-        Memory { embedding: self.embedding(slot).map(<[f32]>::to_vec), ..self.record(slot).memory.clone() }
+        let embedding = self.given_embedding(slot).map(<[f32]>::to_vec);
+        Memory { embedding, ..self.record(slot).memory.clone() }
     }
 
     /// Slots in order of arrival, from the first that arrived after `after` on.

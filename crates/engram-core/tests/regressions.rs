@@ -16,7 +16,7 @@ fn memory(id: &str, content: &str) -> Memory {
 }
 
 fn store(state: &mut SpaceState, version: u64, memory: Memory) {
-    let analysis = Analysis::of(&memory, state.settings().language);
+    let analysis = Analysis::of(&memory, state.settings());
     state.apply(version, Change::Stored(Box::new(memory)), Some(&analysis));
 }
 
@@ -86,5 +86,5 @@ fn windows_with_more_holders_than_memories_with_words_keep_a_positive_weight() {
 fn names_without_letters_are_no_names() {
     let mut smile = memory("a", "it rained");
     smile.entities = vec!["🎉".into(), "???".into()];
-    assert_eq!(Analysis::of(&smile, Default::default()).entities, []);
+    assert_eq!(Analysis::of(&smile, &SpaceSettings::default()).entities, []);
 }

@@ -90,12 +90,12 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Seeded(seed);
-        let vectors = !random.one_in(5);
+        let vectors = !random.one_in(4);
         let settings = SpaceSettings {
-            embedder: Some(if vectors {
-                Embedder::Caller { dimensions: DIMENSIONS }
-            } else {
-                Embedder::None
+            embedder: Some(match vectors {
+                true => Embedder::Caller { dimensions: DIMENSIONS },
+                false if random.one_in(2) => Embedder::BUILTIN,
+                false => Embedder::None,
             }),
             decay: if random.one_in(2) { DecayLaw::None } else { DecayLaw::Fsrs6 },
             ..SpaceSettings::default()
@@ -138,7 +138,7 @@ impl World {
         let now = self.now();
         let random = &mut self.random;
         let id = random.id();
-        let vectors = self.settings.embedder != Some(Embedder::None);
+        let vectors = matches!(self.settings.embedder, Some(Embedder::Caller { .. }));
         let embedding = (vectors && !random.one_in(4)).then(|| random.vector());
         let content = (embedding.is_none() || !random.one_in(6)).then(|| random.text());
         let mut links: Vec<Link> = (0..random.below(4)).filter_map(|_| random.link(&id)).collect();
@@ -241,7 +241,8 @@ impl World {
 
     fn cues(&mut self) -> Vec<Cue> {
         let random = &mut self.random;
-        let vector = self.state.vectors().is_some().then(|| random.vector());
+        let gives = matches!(self.settings.embedder, Some(Embedder::Caller { .. }));
+        let vector = gives.then(|| random.vector());
         let mut cues =
             vec![Cue::text(random.text()), Cue { embedding: vector.clone(), ..Cue::text(random.text()) }];
         if vector.is_some() {
@@ -263,7 +264,7 @@ fn visible(memories: &[Memory], now: Timestamp) -> Vec<&Memory> {
 
 fn apply(state: &mut SpaceState, version: u64, change: Change) {
     let analysis = match &change {
-        Change::Stored(memory) => Some(Analysis::of(memory, state.settings().language)),
+        Change::Stored(memory) => Some(Analysis::of(memory, state.settings())),
         _ => None,
     };
     state.apply(version, change, analysis.as_ref());

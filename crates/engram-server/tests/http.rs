@@ -499,8 +499,13 @@ fn bad_input_is_refused_with_help_and_changes_nothing() {
         let detail = server.refused(400, "PATCH", "/api/v1/spaces/s/memories/kept", body);
         assert!(detail.contains(said), "{body}: {detail}");
     }
-    let settings =
-        [r#"{"language": "klingon"}"#, r#"{"embedder": {"provider": "caller"}}"#, r#"{"decay": "fast"}"#];
+    let settings = [
+        r#"{"language": "klingon"}"#,
+        r#"{"embedder": {"provider": "builtin", "version": 9}}"#,
+        r#"{"embedder": {"provider": "builtin", "dimensions": 9}}"#,
+        r#"{"embedder": {"provider": "caller"}}"#,
+        r#"{"decay": "fast"}"#,
+    ];
     for body in settings {
         server.refused(400, "PUT", "/api/v1/spaces/s", body);
     }

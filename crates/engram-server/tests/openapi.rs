@@ -56,7 +56,7 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     let association = json!({"from": "a", "to": "b", "kind": "k", "weight": 0.5});
     assert_fields("AssociationIn", read::<AssociationIn>(association));
     assert_fields("ReinforceIn", read::<ReinforceIn>(json!({"ids": ["a"], "outcome": "used"})));
-    let embedder = json!({"provider": "caller", "dimensions": 3});
+    let embedder = json!({"provider": "caller", "dimensions": 3, "version": 1});
     assert_fields("EmbedderIn", read::<EmbedderIn>(embedder.clone()));
     let settings = json!({"embedder": embedder, "decay": "none", "decay_from": "stored_at", "language": "auto", "memories_max": 1});
     assert_fields("SpaceSettingsIn", read::<SpaceSettingsIn>(settings));

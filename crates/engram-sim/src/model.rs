@@ -141,7 +141,7 @@ impl ModelSpace {
             }
             self.settings.embedder.get_or_insert(match &new.embedding {
                 Some(embedding) => Embedder::Caller { dimensions: embedding.len() },
-                None => Embedder::None,
+                None => Embedder::BUILTIN,
             });
             let memory = completed(new, id, now);
             self.check_fit(&memory)?;
@@ -208,7 +208,7 @@ impl ModelSpace {
     fn check_fit(&self, memory: &Memory) -> Result<(), ErrorKind> {
         let dimensions = match self.settings.embedder {
             Some(Embedder::Caller { dimensions }) => dimensions,
-            Some(Embedder::None) | None => 0,
+            Some(Embedder::Builtin { .. } | Embedder::None) | None => 0,
         };
         let fits = memory.embedding.as_ref().is_none_or(|embedding| embedding.len() == dimensions);
         let to_itself = memory.links.iter().any(|link| link.to == memory.id);

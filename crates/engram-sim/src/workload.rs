@@ -225,9 +225,10 @@ impl Workload {
 
     fn settings(&mut self, space: SpaceName) -> Settings {
         let rng = &mut self.rng;
-        let embedder = match rng.u32(0..6) {
+        let embedder = match rng.u32(0..8) {
             0 => Some(Embedder::None),
-            1..=3 => Some(Embedder::Caller { dimensions: DIMENSIONS }),
+            1 => Some(Embedder::BUILTIN),
+            2..=4 => Some(Embedder::Caller { dimensions: DIMENSIONS }),
             _ => None,
         };
         let language = match rng.u32(0..4) {

@@ -305,7 +305,7 @@ fn rebuilt(space: &ModelSpace) -> SpaceState {
     let mut state = SpaceState::new(PARAMS);
     state.apply(1, Change::Settings(space.settings), None);
     for (version, memory) in (2..).zip(&space.memories) {
-        let analysis = Analysis::of(memory, space.settings.language);
+        let analysis = Analysis::of(memory, &space.settings);
         state.apply(version, Change::Stored(Box::new(memory.clone())), Some(&analysis));
     }
     let uses = space.uses.iter().flat_map(|(id, uses)| uses.iter().map(move |of| (id.clone(), *of)));

@@ -96,6 +96,7 @@ struct WireStrength {
 enum WireEmbedder {
     Caller(u32),
     None,
+    Builtin(u32),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -335,6 +336,7 @@ fn wire_settings(settings: &SpaceSettings) -> WireSettings<'_> {
         embedder: settings.embedder.map(|embedder| match embedder {
             Embedder::Caller { dimensions } => WireEmbedder::Caller(dimensions as u32),
             Embedder::None => WireEmbedder::None,
+            Embedder::Builtin { version } => WireEmbedder::Builtin(version),
         }),
         decay: match settings.decay {
             DecayLaw::Fsrs6 => WireDecay::Fsrs6,
@@ -354,6 +356,7 @@ fn read_settings(wire: &WireSettings<'_>) -> Result<SpaceSettings, String> {
         }
         Some(WireEmbedder::Caller(dimensions)) => return Err(format!("vectors of {dimensions} dimensions")),
         Some(WireEmbedder::None) => Some(Embedder::None),
+        Some(WireEmbedder::Builtin(version)) => Some(Embedder::Builtin { version }),
         None => None,
     };
     Ok(SpaceSettings {
@@ -426,6 +429,16 @@ mod tests {
     fn changes_come_back_as_they_were() {
         let bytes = encode_changes(changes().iter());
         assert_eq!(decode_changes(&bytes).unwrap(), changes());
+    }
+
+    #[test]
+    fn every_embedder_comes_back() {
+        let embedders =
+            [Embedder::None, Embedder::Caller { dimensions: 3 }, Embedder::Builtin { version: 7 }];
+        for embedder in embedders.map(Some).into_iter().chain([None]) {
+            let change = Change::Settings(SpaceSettings { embedder, ..SpaceSettings::default() });
+            assert_eq!(decode_changes(&encode_changes([&change].into_iter())).unwrap(), [change]);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::writer::version_of;
 use engram_core::associate::Analysis;
 use engram_core::hnsw::{Hnsw, HnswParams};
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
-use engram_core::state::{Change, SpaceState};
+use engram_core::state::{Change, Embedder, SpaceState};
 use engram_storage::{
     Error as StorageError, Lock, Log, LogOptions, LogPosition, RealVfs, SEGMENT_BYTES_MAX, Vfs, checkpoint,
 };
@@ -62,6 +62,8 @@ pub struct Options {
     pub sync: SyncMode,
     /// For `SyncMode::Batch`.
     pub flush_interval: Duration,
+    /// Whether the built-in embedder makes the vectors of a space whose first memory brings none.
+    pub embeds_texts: bool,
     /// The shape of indexes; a change builds them anew in the background.
     pub hnsw: HnswParams,
     /// Background threads, for indexing and checkpoints. With none, call `Engine::work_off`.
@@ -85,6 +87,7 @@ impl Options {
             data_dir: data_dir.into(),
             sync: SyncMode::Always,
             flush_interval: Duration::from_secs(1),
+            embeds_texts: true,
             hnsw: HnswParams::default(),
             background_threads: std::thread::available_parallelism().map_or(1, usize::from),
             checkpoint_bytes: CHECKPOINT_BYTES,
@@ -105,6 +108,7 @@ impl Options {
         Self {
             sync,
             flush_interval: Duration::from_millis(config.wal.flush_interval_ms),
+            embeds_texts: config.embedder.provider == crate::config::EmbedderProvider::Builtin,
             hnsw: HnswParams {
                 m: config.hnsw_index.m,
                 ef_construction: config.hnsw_index.ef_construction,
@@ -514,7 +518,7 @@ fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
         for (version, change) in (version_of(position.0)..).zip(changes) {
             admit(&state, &change).map_err(|reason| StorageError::Payload { reason })?;
             let analysis = match &change {
-                Change::Stored(memory) => Some(Analysis::of(memory, state.settings().language)),
+                Change::Stored(memory) => Some(Analysis::of(memory, state.settings())),
                 _ => None,
             };
             state.apply(version, change, analysis.as_ref());
@@ -545,15 +549,19 @@ fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
 /// Fills a state from a checkpoint, and returns the checkpoint's size.
 fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut SpaceState) -> Result<u64> {
     let (mut bytes, mut versions, mut index) = (0, Vec::new(), Vec::new());
+    let mut embedder = None;
     let mut take = |payload: &[u8]| -> Result<(), String> {
         bytes += payload.len() as u64;
         match decode_part(payload)? {
-            Part::Settings(settings) => state.apply(0, Change::Settings(settings), None),
+            Part::Settings(settings) => {
+                embedder = settings.embedder;
+                state.apply(0, Change::Settings(settings), None);
+            }
             Part::Memory { slot, arrival, version, uses, memory } => {
                 let change = Change::Stored(memory);
                 admit(state, &change)?;
                 let Change::Stored(memory) = change else { unreachable!("it was made one line above") };
-                let analysis = Analysis::of(&memory, state.settings().language);
+                let analysis = Analysis::of(&memory, state.settings());
                 state.place_saved(slot, arrival, version, *memory, uses, &analysis);
             }
             Part::Keyed { version, keyed } => state.apply(version, Change::Keyed(keyed), None),
@@ -566,7 +574,8 @@ fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut
         take(payload).map_err(|reason| StorageError::Payload { reason })
     })?;
     state.finish_placing();
-    if !index.is_empty() {
+    // An index over the vectors of another embedder says nothing of those that are here now.
+    if !index.is_empty() && embedder == state.settings().embedder {
         // The index is derived: one that cannot be read is built again.
         match Hnsw::decode(&index) {
             Ok(index) => state.adopt_index(index, &versions),
@@ -581,14 +590,71 @@ fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut
 /// Whether stored bytes make sense to a state that asserts that they do.
 fn admit(state: &SpaceState, change: &Change) -> Result<(), String> {
     let Change::Stored(memory) = change else { return Ok(()) };
-    match (&memory.embedding, state.vectors()) {
-        (Some(embedding), Some(vectors)) if embedding.len() != vectors.dimensions() => Err(format!(
-            "memory {} has {} dimensions, its space {}",
-            memory.id,
-            embedding.len(),
-            vectors.dimensions()
-        )),
-        (Some(_), None) => Err(format!("memory {} has a vector, its space has none", memory.id)),
-        _ => Ok(()),
+    let Some(embedding) = &memory.embedding else { return Ok(()) };
+    match state.settings().embedder {
+        Some(Embedder::Caller { dimensions }) if embedding.len() == dimensions => Ok(()),
+        Some(Embedder::Caller { dimensions }) => {
+            Err(format!("memory {} has {} dimensions, its space {dimensions}", memory.id, embedding.len()))
+        }
+        _ => Err(format!("memory {} has a vector, its space takes none", memory.id)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::encode_part;
+    use crate::space::StoreOptions;
+    use engram_core::memory::NewMemory;
+    use engram_storage::CheckpointWriter;
+
+    /// Writes the newest checkpoint of a space again, as a program with another built-in embedder would have.
+    fn pretend_another_embedder(dir: &Path) {
+        let position = checkpoint::newest(&RealVfs, dir).unwrap().unwrap();
+        let mut parts = Vec::new();
+        checkpoint::read(&RealVfs, dir, position, &mut |payload| {
+            parts.push(decode_part(payload).unwrap());
+            Ok(())
+        })
+        .unwrap();
+        let mut writer = CheckpointWriter::create(Arc::new(RealVfs), dir, position).unwrap();
+        for mut part in parts {
+            if let Part::Settings(settings) = &mut part {
+                assert_eq!(settings.embedder, Some(Embedder::BUILTIN));
+                settings.embedder = Some(Embedder::Builtin { version: u32::MAX });
+            }
+            writer.push(&encode_part(&part)).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn vectors_of_another_version_are_made_anew_and_so_is_their_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = SpaceName::new("notes").unwrap();
+        let open = || {
+            let options = Options { background_threads: 0, ..Options::new(folder.path()) };
+            let engine = Engine::open(options).unwrap();
+            let space = engine.space_or_new(&name).unwrap();
+            (engine, space)
+        };
+        let (engine, space) = open();
+        for content in ["It rained in Bath", "My dog chased the postman", "日本語"] {
+            let memory = NewMemory { content: Some(content.into()), ..NewMemory::default() };
+            space.store(vec![memory], &StoreOptions::default()).unwrap();
+        }
+        engine.work_off();
+        let dump = space.dump();
+        engine.close().unwrap();
+        let (engine, space) = open();
+        assert_eq!(
+            (space.dump(), space.summary().unindexed),
+            (dump.clone(), 0),
+            "its own index is taken over"
+        );
+        engine.close().unwrap();
+        pretend_another_embedder(&folder.path().join("spaces/notes"));
+        let (_engine, space) = open();
+        assert_eq!((space.dump(), space.summary().unindexed), (dump, 2), "another one's is not");
     }
 }

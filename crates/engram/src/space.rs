@@ -14,7 +14,6 @@ use engram_core::decay::{Outcome, Strength};
 use engram_core::error::shown;
 use engram_core::hnsw;
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
-use engram_core::lexicon::Language;
 use engram_core::limits::CUE_IDS_MAX;
 use engram_core::memory::{Link, Memory, NewMemory, check_link};
 use engram_core::recall::{self, Scratch, Seeds, check_dimensions};
@@ -288,14 +287,17 @@ impl Space {
         }
         let stored = memories.len();
         let key = options.idempotency_key.clone().map(|key| (key, fingerprint(&memories)));
-        let language = self.read().settings().language;
-        // Words and names are found here, outside every lock; the decision below only has to compare.
+        let mut settings = *self.read().settings();
+        if let (None, Some(first)) = (settings.embedder, memories.first()) {
+            settings.embedder = Some(self.embedder_for(first));
+        }
+        // Words, names and vectors are found here, outside every lock; the decision below only has to compare.
         let prepared: Vec<(NewMemory, MemoryId, Analysis)> = memories
             .into_iter()
             .map(|memory| {
                 let id = memory.id.clone().unwrap_or_else(|| self.shared.new_id());
                 let as_kept = memory.clone().complete(id.clone(), Timestamp(0));
-                (memory, id, Analysis::of(&as_kept, language))
+                (memory, id, Analysis::of(&as_kept, &settings))
             })
             .collect();
         let ids = prepared.iter().map(|(_, id, _)| id.clone()).collect();
@@ -306,7 +308,7 @@ impl Space {
         let request = StoreRequest {
             space: self.name.clone(),
             memories: prepared,
-            language,
+            settings,
             replace: options.replace,
             key,
         };
@@ -315,7 +317,16 @@ impl Space {
         Ok(Stored { ids: ack.ids, position: ack.position })
     }
 
-    /// A memory, with its embedding.
+    /// Where the vectors of a space come from that begins with `first`.
+    fn embedder_for(&self, first: &NewMemory) -> Embedder {
+        match &first.embedding {
+            Some(embedding) => Embedder::Caller { dimensions: embedding.len() },
+            None if self.shared.options.embeds_texts => Embedder::BUILTIN,
+            None => Embedder::None,
+        }
+    }
+
+    /// A memory, with its embedding where it came with one.
     pub fn get(&self, id: &MemoryId) -> Result<Memory> {
         let state = self.read();
         let slot = find(&state, &self.name, id)?;
@@ -338,7 +349,7 @@ impl Space {
             let stored_at = state.record(slot).memory().stored_at;
             let memory = patched.complete(wanted.clone(), stored_at);
             check_kept(state, &memory)?;
-            let analysis = Analysis::of(&memory, state.settings().language);
+            let analysis = Analysis::of(&memory, state.settings());
             result.send(memory.clone()).expect("the caller waits for it, and there is room");
             Ok(Plan { changes: vec![(Change::Stored(Box::new(memory)), Some(analysis))], ids: vec![wanted] })
         })?;
@@ -735,8 +746,8 @@ impl std::fmt::Debug for Space {
 struct StoreRequest {
     space: SpaceName,
     memories: Vec<(NewMemory, MemoryId, Analysis)>,
-    /// What the analyses were made for.
-    language: Language,
+    /// What the analyses were made for: as they were, with the embedder that the first memory decides on.
+    settings: SpaceSettings,
     replace: bool,
     /// The caller's idempotency key, with the fingerprint of the request.
     key: Option<(String, u64)>,
@@ -766,17 +777,14 @@ impl StoreRequest {
                 }
             }
             if settings.embedder.is_none() {
-                let dimensions = new.embedding.as_ref().map(Vec::len);
-                let embedder =
-                    dimensions.map_or(Embedder::None, |dimensions| Embedder::Caller { dimensions });
-                settings.embedder = Some(embedder);
+                settings.embedder = self.settings.embedder;
                 changes.push((Change::Settings(settings), None));
             }
             let memory = new.complete(id, now);
             check_against(settings.embedder, &memory)?;
-            // The language may have been settled between the analysis and this decision.
-            let is_current = settings.language == self.language;
-            let analysis = if is_current { analysis } else { Analysis::of(&memory, settings.language) };
+            // Other settings may have been made between the analysis and this decision.
+            let is_current = Analysis::is_same_under(&settings, &self.settings);
+            let analysis = if is_current { analysis } else { Analysis::of(&memory, &settings) };
             changes.push((Change::Stored(Box::new(memory)), Some(analysis)));
         }
         check_quota(state, &self.space, added)?;
@@ -826,6 +834,12 @@ fn check_against(embedder: Option<Embedder>, memory: &Memory) -> Result<()> {
         Some(Embedder::Caller { dimensions }) => invalid(format!(
             "memory \"{}\" has an embedding of {} numbers, the vectors of this space have {dimensions}; re-embed it \
              with the model of the others, or use another space",
+            memory.id,
+            embedding.len()
+        )),
+        Some(Embedder::Builtin { .. }) => invalid(format!(
+            "memory \"{}\" has an embedding of {} numbers, but the vectors of this space are made from texts by the \
+             built-in embedder; leave it out, or use another space",
             memory.id,
             embedding.len()
         )),

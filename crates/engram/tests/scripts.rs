@@ -20,16 +20,17 @@
 //! usage a              how well it is learned   shown a (notes that a recall showed it)
 //! advance 3d           also h, m, s             reopen                 crash (cuts the power, then opens)
 //! summary              mark, changed            the state in numbers; what differs since `mark`, line by line
-//! space name           settings name=value ...  decay=none|fsrs6|actr, decay_from=stored_at|occurred_at, memories_max
+//! space name           settings name=value ...  decay=none|fsrs6|actr, decay_from=stored_at|occurred_at, memories_max,
+//!                      embedder=builtin: without it, texts are found by words and associations alone
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use engram::clock::{Clock, format_rfc3339, parse_rfc3339};
 use engram::{
-    ActivateFrom, Condition, Cue, DecayFrom, DecayLaw, Engine, Error, ErrorKind, FaultyVfs, Field, Filter,
-    Link, MemoryId, MemoryKind, NewMemory, Operand, Options, Outcome, RecallOptions, Recalled, RecalledHit,
-    RecalledPath, Result, Selection, Space, SpaceName, StoreOptions, Test, Timestamp,
+    ActivateFrom, Condition, Cue, DecayFrom, DecayLaw, Embedder, Engine, Error, ErrorKind, FaultyVfs, Field,
+    Filter, Link, MemoryId, MemoryKind, NewMemory, Operand, Options, Outcome, RecallOptions, Recalled,
+    RecalledHit, RecalledPath, Result, Selection, Space, SpaceName, StoreOptions, Test, Timestamp,
 };
 use serde_json::Value;
 use std::fs;
@@ -246,6 +247,7 @@ impl World {
                 ("decay", "actr") => settings.decay = DecayLaw::ActR,
                 ("decay_from", "stored_at") => settings.decay_from = DecayFrom::StoredAt,
                 ("decay_from", "occurred_at") => settings.decay_from = DecayFrom::OccurredAt,
+                ("embedder", "builtin") => settings.embedder = Some(Embedder::BUILTIN),
                 ("memories_max", max) => settings.memories_max = Some(max.parse().unwrap()),
                 _ => panic!("there is no setting {name}={value}"),
             }
@@ -269,6 +271,7 @@ fn open(vfs: &FaultyVfs, now: &Arc<AtomicI64>) -> Engine {
         vfs: Arc::new(vfs.clone()),
         clock: Clock::driven(move || Timestamp(now.load(Ordering::Relaxed))),
         background_threads: 0,
+        embeds_texts: false,
         ..Options::new("/data")
     })
     .unwrap()

@@ -9,7 +9,7 @@ use crate::files::Lines;
 use crate::screen::{Screen, accent, counted, faint, grouped, strong};
 use crate::tree::{Detail, contents_on_paths, hit_lines, why_lines};
 use clap::Args;
-use engram_server::api::{CueIn, RecallOut};
+use engram_server::api::{CueIn, EmbedderIn, Provider, RecallOut, SpaceSettingsIn};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +74,10 @@ impl Demo {
         screen.line("a part, a cause or a relative of what. No vectors, no model, no network.")?;
         screen.line("")?;
         let source = wordnet()?;
+        // What vectors find by themselves would hide what the links bring.
+        let embedder = EmbedderIn { provider: Provider::None, dimensions: None, version: None };
+        backend
+            .put_space(SPACE, SpaceSettingsIn { embedder: Some(embedder), ..SpaceSettingsIn::default() })?;
         let stored = import(backend, SPACE, source, false, interrupt)?;
         let memories = counted(stored.memories, "memory", "memories");
         let links = counted(stored.links, "link", "links");

@@ -177,7 +177,7 @@ fn if_there<T>(outcome: Result<T>) -> Result<Option<T>> {
 }
 
 fn decide_dimensions(backend: &Backend, space: &str, dimensions: usize) -> Result<()> {
-    let embedder = EmbedderIn { provider: Provider::Caller, dimensions: Some(dimensions) };
+    let embedder = EmbedderIn { provider: Provider::Caller, dimensions: Some(dimensions), version: None };
     let settings = SpaceSettingsIn { embedder: Some(embedder), ..SpaceSettingsIn::default() };
     patiently(|| backend.put_space(space, settings.clone())).map(drop)
 }

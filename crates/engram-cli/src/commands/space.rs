@@ -87,8 +87,8 @@ struct Set {
     /// From which time on a memory fades
     #[arg(long)]
     decay_from: Option<DecayFromName>,
-    /// Where vectors come from: caller:DIMENSIONS, or none
-    #[arg(long, value_name = "caller:DIM|none", value_parser = embedder)]
+    /// Where vectors come from: builtin (made from texts), caller:DIMENSIONS, or none
+    #[arg(long, value_name = "builtin|caller:DIM|none", value_parser = embedder)]
     embedder: Option<EmbedderIn>,
     /// Memories that the space may hold
     #[arg(long, value_name = "COUNT")]
@@ -207,6 +207,9 @@ fn show(screen: &mut Screen, space: &SpaceOut) -> Result<()> {
     let embedder = match &settings.embedder {
         None => "decided by the first memory".to_owned(),
         Some(EmbedderIn { provider: Provider::None, .. }) => "none: words and associations only".to_owned(),
+        Some(EmbedderIn { provider: Provider::Builtin, version, .. }) => {
+            format!("builtin, version {}", version.unwrap_or(0))
+        }
         Some(EmbedderIn { dimensions, .. }) => format!("caller, {} dimensions", dimensions.unwrap_or(0)),
     };
     let links = match space.links_waiting {
@@ -247,12 +250,14 @@ fn show(screen: &mut Screen, space: &SpaceOut) -> Result<()> {
 }
 
 fn embedder(text: &str) -> Result<EmbedderIn, String> {
+    let embedder = |provider, dimensions| Ok(EmbedderIn { provider, dimensions, version: None });
     match text.split_once(':') {
-        None if text == "none" => Ok(EmbedderIn { provider: Provider::None, dimensions: None }),
+        None if text == "none" => embedder(Provider::None, None),
+        None if text == "builtin" => embedder(Provider::Builtin, None),
         Some(("caller", dimensions)) => match dimensions.parse() {
-            Ok(dimensions) => Ok(EmbedderIn { provider: Provider::Caller, dimensions: Some(dimensions) }),
+            Ok(dimensions) => embedder(Provider::Caller, Some(dimensions)),
             Err(_) => Err(format!("\"{dimensions}\" is no number of dimensions; write caller:768")),
         },
-        _ => Err("write caller:DIMENSIONS, such as caller:768, or none".into()),
+        _ => Err("write builtin, none, or caller:DIMENSIONS, such as caller:768".into()),
     }
 }

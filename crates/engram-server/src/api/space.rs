@@ -44,6 +44,9 @@ pub struct EmbedderIn {
     /// Numbers a vector, 1 to 4096; for `caller`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<usize>,
+    /// Which built-in embedder made the vectors; for `builtin`. Not needed to ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
 }
 
 /// Who embeds.
@@ -52,6 +55,8 @@ pub struct EmbedderIn {
 pub enum Provider {
     /// The callers, on their side.
     Caller,
+    /// The embedder inside the program, from texts.
+    Builtin,
     /// Nobody: memories are found by words and associations.
     None,
 }
@@ -131,10 +136,19 @@ impl TryFrom<EmbedderIn> for Embedder {
     type Error = ApiError;
     fn try_from(embedder: EmbedderIn) -> Result<Embedder> {
         let dimensions_max = engram::limits::DIMENSIONS_MAX;
+        let version_asked = embedder.version.map(|version| Embedder::Builtin { version });
+        if version_asked
+            .is_some_and(|asked| embedder.provider != Provider::Builtin || asked != Embedder::BUILTIN)
+        {
+            return Err(ApiError::invalid(
+                "embedder.version is for \"builtin\", and the program decides which it is; leave it out",
+            ));
+        }
         match (embedder.provider, embedder.dimensions) {
             (Provider::None, None) => Ok(Embedder::None),
-            (Provider::None, Some(_)) => {
-                Err(ApiError::invalid("embedder \"none\" has no dimensions; leave them out"))
+            (Provider::Builtin, None) => Ok(Embedder::BUILTIN),
+            (Provider::None | Provider::Builtin, Some(_)) => {
+                Err(ApiError::invalid("embedder.dimensions is for \"caller\" only; leave it out"))
             }
             (Provider::Caller, Some(dimensions)) if (1..=dimensions_max).contains(&dimensions) => {
                 Ok(Embedder::Caller { dimensions })
@@ -153,9 +167,12 @@ impl From<Embedder> for EmbedderIn {
     fn from(embedder: Embedder) -> Self {
         match embedder {
             Embedder::Caller { dimensions } => {
-                EmbedderIn { provider: Provider::Caller, dimensions: Some(dimensions) }
+                EmbedderIn { provider: Provider::Caller, dimensions: Some(dimensions), version: None }
             }
-            Embedder::None => EmbedderIn { provider: Provider::None, dimensions: None },
+            Embedder::Builtin { version } => {
+                EmbedderIn { provider: Provider::Builtin, dimensions: None, version: Some(version) }
+            }
+            Embedder::None => EmbedderIn { provider: Provider::None, dimensions: None, version: None },
         }
     }
 }

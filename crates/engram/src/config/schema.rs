@@ -81,7 +81,9 @@ const NOT_SERVED: &[NotServed] = &[
     not_served("performance.*"),
     not_served("auth.keys_file"),
     not_served("tls.*"),
-    not_served("embedder.*"),
+    not_served("embedder.url"),
+    not_served("embedder.model"),
+    NotServed { key: "embedder.provider", only: Some("openai") },
 ];
 
 const fn not_served(key: &'static str) -> NotServed {

@@ -154,7 +154,7 @@ impl SetReport {
             count(self.spaces, "space", "spaces"),
             count(self.memories, "memory", "memories"),
             count(self.cues, "cue", "cues"),
-            if self.vectors { "with vectors".to_owned() } else { "by words alone".to_owned() },
+            if self.vectors { "with vectors".to_owned() } else { "by text alone".to_owned() },
         ];
         screen.line("")?;
         screen.line(format_args!(
