@@ -51,7 +51,7 @@ pub(crate) struct Evaluate {
     /// Folders of memories, cues and answers
     #[arg(required = true, value_name = "FOLDER")]
     folders: Vec<PathBuf>,
-    /// Leave the vectors of the .npy files out
+    /// Leave the vectors of the .npy files out: the built-in embedder makes others
     #[arg(long)]
     text_only: bool,
     /// Also without these parts of recall, all at once
@@ -148,12 +148,12 @@ impl Evaluate {
     }
 
     /// The whole of recall first, then what stands beside it.
-    fn ways(&self, set: &Set) -> Vec<Way> {
+    fn ways(&self, stored: &Stored<'_>) -> Vec<Way> {
         let mut ways = vec![
             Way::new("everything", Without::default()),
             Way::new("words alone (BM25)", Without::all_but(&[Part::Words])),
         ];
-        if set.has_vectors() {
+        if stored.has_vectors() {
             ways.push(Way::new("vectors alone", Without::all_but(&[Part::Vectors])));
         }
         ways.push(Way::new("no spreading", [Part::Spreading].into_iter().collect()));
@@ -168,12 +168,12 @@ impl Evaluate {
     /// Asks everything of one set. The evidence behind its hits comes with the figures.
     fn evaluate(&self, stored: &Stored<'_>, foreign: &Foreign<'_>) -> Result<(SetReport, Vec<Observed>)> {
         let set = stored.set;
-        let mut ways = self.ways(set);
+        let mut ways = self.ways(stored);
         let beside = ways.len();
         if self.ablate {
             ways.extend(ablations());
         }
-        let with_words_alone = self.fit && set.has_vectors();
+        let with_words_alone = self.fit && stored.has_vectors();
         let probes = 1 + usize::from(with_words_alone);
         let recalls = set.cues() * (ways.len() - 1) + probes * recalls(stored, foreign);
         let bar = progress("recalling", "cues", Some(recalls as u64));

@@ -76,6 +76,11 @@ impl<'a> Stored<'a> {
         Ok(Self { set, spaces, engine, backend, limit, interrupt, _folder: folder })
     }
 
+    /// Whether memories have vectors, given or made from their texts.
+    pub(crate) fn has_vectors(&self) -> bool {
+        self.spaces.iter().any(|(_, space)| space.summary().vectors > 0)
+    }
+
     /// Answers to its own cues, by space.
     pub(crate) fn ask_own(&self, without: Without, bar: &ProgressBar) -> Result<Vec<Vec<Asked>>> {
         let ask = |(files, space): &(&Folder, Arc<Space>)| {

@@ -40,7 +40,7 @@ impl Probe {
         without: Without,
         bar: &ProgressBar,
     ) -> Result<Self> {
-        let by_vector = stored.set.has_vectors() && !without.has(Part::Vectors);
+        let by_vector = stored.has_vectors() && !without.has(Part::Vectors);
         let own = stored.ask_own(without, bar)?;
         let foreign = match foreign {
             Ok(others) => Ok(stored.ask_foreign(others, without, bar)?),
