@@ -439,8 +439,9 @@ impl Walk<'_> {
         }
         let holders_max = ((self.memories as f64 * HOLDERS_SHARE_MAX) as usize).max(HOLDERS_FLOOR);
         for &(id, count) in self.graph.entities_of(slot) {
-            let holders = self.graph.entity(id).holders.len();
-            if (2..=holders_max).contains(&holders) {
+            let entity = self.graph.entity(id);
+            let holders = entity.holders.len();
+            if (2..=holders_max).contains(&holders) && entity.named > 0 {
                 entities.push((id, mention_weight(count) / holders as f64));
             }
         }
@@ -480,7 +481,7 @@ impl Walk<'_> {
     }
 }
 
-/// Repeated mentions weigh more, but ever less so. Nearly all names are mentioned once.
+/// Repeated mentions weigh more, but ever less so. Nearly all names are mentioned once; 0 is one that opens a sentence.
 fn mention_weight(count: u32) -> f64 {
-    if count == 1 { 1.0 } else { 1.0 + f64::from(count).ln() }
+    if count <= 1 { 1.0 } else { 1.0 + f64::from(count).ln() }
 }

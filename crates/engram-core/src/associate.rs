@@ -7,6 +7,7 @@ use crate::lexicon::{counted, terms};
 use crate::memory::Memory;
 use crate::speech::{Speech, spoken};
 use crate::state::{Embedder, SpaceSettings};
+use rustc_hash::FxHashSet;
 
 /// Small words that may stand inside a name, between capitalised ones.
 const JOINERS: &[&str] = &["da", "de", "del", "der", "di", "du", "la", "le", "of", "the", "van", "von"];
@@ -16,6 +17,19 @@ const OPENERS: &[&str] = &[
     "He", "Her", "His", "How", "However", "I", "If", "In", "It", "Its", "My", "No", "On", "Our", "She", "So",
     "Some", "That", "The", "Their", "There", "These", "They", "This", "Those", "To", "We", "What", "When",
     "Where", "Which", "While", "Who", "Why", "With", "Yes", "You", "Your",
+];
+/// Capitalised words before a name that opens a sentence: "Thanks Anna", "Did Anna", "Although Anna".
+const OPENERS_BEFORE_NAMES: &[&str] = &[
+    "Although", "Are", "Because", "Between", "Both", "Bye", "Can", "Congrats", "Could", "Dear", "Despite",
+    "Did", "Do", "Does", "Had", "Has", "Have", "Hello", "Hey", "Hi", "Is", "Like", "Ok", "Okay", "Oh",
+    "Once", "Only", "Over", "Should", "Since", "Now", "Sorry", "Thank", "Thanks", "Then", "Through", "Under",
+    "Unlike", "Until", "Was", "Well", "Were", "Will", "Would", "Wow", "Yeah", "Yep", "Yup",
+];
+/// What somebody whose name opens a sentence does; so does every word in -ed.
+const VERBS_AFTER_NAMES: &[&str] = &[
+    "bought", "came", "did", "does", "found", "gave", "goes", "got", "had", "has", "is", "knew", "left",
+    "likes", "lives", "lost", "loves", "made", "met", "ran", "said", "saw", "says", "sent", "sold", "spent",
+    "took", "told", "wants", "was", "went", "will", "won", "works", "would", "wrote",
 ];
 /// A heading (a first line of its own) names what the whole memory is about, so it counts as several mentions.
 const HEADING_MENTIONS: u32 = 3;
@@ -29,7 +43,8 @@ const NAME_WORDS_MAX: usize = 8;
 pub struct Analysis {
     /// Terms of the content with their counts, ordered by term.
     pub terms: Vec<(Box<str>, u32)>,
-    /// Names in lower case with their mentions, ordered by name.
+    /// Names in lower case with their mentions, ordered by name. 0 mentions: a word that only opens sentences here, and
+    /// is a name if another memory has it as one.
     pub entities: Vec<(Box<str>, u32)>,
     /// How it is told.
     pub speech: Speech,
@@ -42,17 +57,26 @@ impl Analysis {
     pub fn of(memory: &Memory, settings: &SpaceSettings) -> Self {
         let content = memory.content.as_deref().unwrap_or("");
         // Who speaks is not mentioned thereby.
-        let mut mentions = names(spoken(content).map_or(content, |(_, words)| words));
+        let Names { mut mentions, openings } = names(spoken(content).map_or(content, |(_, words)| words));
         for name in &memory.entities {
             let name = folded(name);
             if !name.is_empty() {
                 mentions.extend(std::iter::repeat_n(name, GIVEN_MENTIONS as usize));
             }
         }
+        let mut entities = counted(mentions);
+        let are_names = |word: &str| entities.binary_search_by(|(name, _)| (**name).cmp(word)).is_ok();
+        let openings: Vec<_> = counted(openings)
+            .into_iter()
+            .filter(|(word, _)| !are_names(word))
+            .map(|(word, _)| (word, 0))
+            .collect();
+        entities.extend(openings);
+        entities.sort_unstable();
         let embeds = matches!(settings.embedder, Some(Embedder::Builtin { .. }));
         Self {
             terms: counted(terms(content, settings.language)),
-            entities: counted(mentions),
+            entities,
             speech: Speech::of(memory, settings.language),
             embedding: if embeds { embed(content) } else { None },
         }
@@ -65,62 +89,94 @@ impl Analysis {
     }
 }
 
-/// Names that a text mentions, in lower case, with repeats: runs of capitalised words, years, and a heading.
-pub fn names(content: &str) -> Vec<Box<str>> {
-    let mut found = Vec::new();
+/// What a text mentions, in lower case, with repeats.
+#[derive(Debug, Default)]
+struct Names {
+    /// Runs of capitalised words, years, and a heading.
+    mentions: Vec<Box<str>>,
+    /// Single words that are capitalised because they open a sentence, as far as this place tells.
+    openings: Vec<Box<str>>,
+}
+
+fn names(content: &str) -> Names {
+    let mut found = Names::default();
     if let Some((heading, rest)) = content.split_once('\n')
         && !rest.trim().is_empty()
         && heading.split_whitespace().count() <= NAME_WORDS_MAX
     {
         let heading = folded(heading);
         if !heading.is_empty() {
-            found.extend(std::iter::repeat_n(heading, HEADING_MENTIONS as usize));
+            found.mentions.extend(std::iter::repeat_n(heading, HEADING_MENTIONS as usize));
         }
     }
-    content.lines().for_each(|line| names_in_line(line, &mut found));
-    found
+    content.lines().for_each(|line| found.add_line(line));
+    // A word that is a name elsewhere in the text, or part of one, is one here, too.
+    let parts: FxHashSet<&str> = found.mentions.iter().flat_map(|name| name.split(' ')).collect();
+    let is_name = |word: &str| parts.contains(word);
+    let (names, openings): (Vec<_>, Vec<_>) = found.openings.into_iter().partition(|word| is_name(word));
+    found.mentions.extend(names);
+    Names { mentions: found.mentions, openings }
 }
 
-/// Collects the names of one line: words are joined as long as only spaces lie between them.
-fn names_in_line(line: &str, found: &mut Vec<Box<str>>) {
-    let mut run: Vec<&str> = Vec::new();
-    for word in line.split_whitespace() {
-        let opens = word.starts_with(['(', '"', '\'', '[', '“', '‘']);
-        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-        let closes = word.ends_with(|c: char| !c.is_alphanumeric());
-        if opens {
-            finish(&mut run, found);
+impl Names {
+    /// Collects the names of one line: words are joined as long as only spaces lie between them.
+    fn add_line(&mut self, line: &str) {
+        let mut run: Vec<&str> = Vec::new();
+        // Whether the next word opens a sentence, and whether the first word of the run does.
+        let (mut is_opening, mut run_opens) = (true, false);
+        for word in line.split_whitespace() {
+            let opens = word.starts_with(['(', '"', '\'', '[', '“', '‘']);
+            let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+            let closes = word.ends_with(|c: char| !c.is_alphanumeric());
+            if opens {
+                self.finish(&mut run, run_opens, "");
+            }
+            if is_name_word(bare) || (!run.is_empty() && JOINERS.contains(&bare)) {
+                run_opens = if run.is_empty() { is_opening } else { run_opens };
+                run.push(bare);
+            } else {
+                self.finish(&mut run, run_opens, bare);
+            }
+            if closes {
+                self.finish(&mut run, run_opens, "");
+            }
+            let ends =
+                word.trim_end_matches(['"', '\'', ')', ']', '”', '’']).ends_with(['.', '?', '!', ':', '…']);
+            is_opening = ends || (is_opening && bare.is_empty());
         }
-        if is_name_word(bare) || (!run.is_empty() && JOINERS.contains(&bare)) {
-            run.push(bare);
-        } else {
-            finish(&mut run, found);
-        }
-        if closes {
-            finish(&mut run, found);
-        }
+        self.finish(&mut run, run_opens, "");
     }
-    finish(&mut run, found);
+
+    /// Ends a run of name words, which the word `next` follows: what opens a sentence and what only joins is cut off at
+    /// its ends.
+    fn finish(&mut self, run: &mut Vec<&str>, opens: bool, next: &str) {
+        while run.last().is_some_and(|word| JOINERS.contains(word)) {
+            run.pop();
+        }
+        let is_opener = |word: &str| {
+            // "It's" opens as "It" does.
+            let stem = word.split(['\'', '’']).next().unwrap_or(word);
+            OPENERS.contains(&stem)
+                || (opens && OPENERS_BEFORE_NAMES.contains(&stem))
+                || JOINERS.contains(&word)
+        };
+        let from = run.iter().take_while(|word| is_opener(word)).count();
+        let name = &run[from..];
+        if !name.is_empty() && name.len() <= NAME_WORDS_MAX {
+            let text = folded(&name.join(" "));
+            let acts = next.ends_with("ed") || VERBS_AFTER_NAMES.contains(&next);
+            let only_opens =
+                opens && run.len() == 1 && !acts && !text.starts_with(|c: char| c.is_ascii_digit());
+            if text.chars().count() > 1 {
+                if only_opens { self.openings.push(text) } else { self.mentions.push(text) }
+            }
+        }
+        run.clear();
+    }
 }
 
 fn is_name_word(word: &str) -> bool {
     word.starts_with(char::is_uppercase) || (word.len() == 4 && word.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Ends a run of name words: what opens a sentence and what only joins is cut off at its ends.
-fn finish(run: &mut Vec<&str>, found: &mut Vec<Box<str>>) {
-    while run.last().is_some_and(|word| JOINERS.contains(word)) {
-        run.pop();
-    }
-    let from = run.iter().take_while(|word| OPENERS.contains(word) || JOINERS.contains(word)).count();
-    let name = &run[from..];
-    if !name.is_empty() && name.len() <= NAME_WORDS_MAX {
-        let text = folded(&name.join(" "));
-        if text.chars().count() > 1 {
-            found.push(text);
-        }
-    }
-    run.clear();
 }
 
 /// A name as it is compared: lower case, single spaces, no punctuation around it, no possessive.
@@ -136,7 +192,9 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> String {
-        names(text).join(" | ")
+        let Names { mentions, openings } = names(text);
+        let openings = openings.iter().map(|word| format!("{word}?"));
+        mentions.iter().map(|name| name.to_string()).chain(openings).collect::<Vec<_>>().join(" | ")
     }
 
     #[test]
@@ -150,8 +208,14 @@ mod tests {
                 "Demon Dice\nDemon Dice is a game.",
                 "demon dice | demon dice | demon dice | demon dice | demon dice",
             ),
-            ("Caroline: I love Paris (France)", "caroline | paris | france"),
-            ("Ärzte aus Köln", "ärzte | köln"),
+            ("Caroline: I love Paris (France)", "paris | france | caroline?"),
+            ("Ärzte aus Köln", "köln | ärzte?"),
+            ("Losing it. Wow! Paris by night", "losing? | paris?"),
+            ("Paris by night. We love Paris.", "paris | paris"),
+            ("Ada danced. Bob has a dog. Ada, no", "ada | bob | ada"),
+            ("Smith again. Then Anna Smith left", "anna smith | smith"),
+            ("Hey Mel! Did Anna Bell call? It's late, I'm off", "mel | anna bell"),
+            ("We heard Good Morning on the radio", "good morning"),
         ];
         for (text, expected) in cases {
             assert_eq!(found(text), expected, "{text}");
@@ -178,6 +242,6 @@ mod tests {
         let analysis = Analysis::of(&memory, &SpaceSettings::default());
         let entities: Vec<_> =
             analysis.entities.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        assert_eq!(entities, ["bath 1", "rain 1", "wet weather 3"]);
+        assert_eq!(entities, ["bath 1", "rain 0", "wet weather 3"]);
     }
 }

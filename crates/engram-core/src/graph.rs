@@ -39,7 +39,9 @@ pub struct Context {
 pub struct Entity {
     /// As compared: lower case, single spaces.
     pub name: Box<str>,
-    /// Who mentions it how often, ordered by slot.
+    /// Memories in which it stands as a name, and does not only open a sentence.
+    pub named: u32,
+    /// Who mentions it how often, ordered by slot; 0 where it only opens a sentence.
     pub holders: Vec<Posting>,
 }
 
@@ -214,6 +216,7 @@ impl Graph {
                     entity.name = name;
                 },
             );
+            self.entities[id as usize].named += u32::from(*count > 0);
             let holders = &mut self.entities[id as usize].holders;
             holders.insert(
                 holders.partition_point(|holder| holder.slot < slot),
@@ -229,7 +232,8 @@ impl Graph {
         for (id, _) in std::mem::take(&mut self.entities_of[slot as usize]) {
             let entity = &mut self.entities[id as usize];
             let at = entity.holders.binary_search_by_key(&slot, |holder| holder.slot);
-            entity.holders.remove(at.expect("who mentions it is among its holders"));
+            let gone = entity.holders.remove(at.expect("who mentions it is among its holders"));
+            entity.named -= u32::from(gone.count > 0);
             if entity.holders.is_empty() {
                 self.entity_ids.remove(&std::mem::take(&mut entity.name));
                 self.entities_free.push(id);
