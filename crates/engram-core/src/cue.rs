@@ -294,7 +294,7 @@ pub struct Hit {
     pub relevance: f32,
     /// Probability, 0..=1, that the memory is still remembered now.
     pub retrievability: f32,
-    /// Memories with the same content that this hit stands for, best first.
+    /// Memories that say the same as this one, which stands for them, best first.
     pub duplicates: Vec<Slot>,
     /// What made the score.
     pub parts: Parts,

@@ -4,6 +4,7 @@
 
 use crate::Slot;
 use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
+use crate::alike::Alike;
 use crate::calibrate::{Evidence, abstain_below, relevance};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
 use crate::embed::embed;
@@ -17,7 +18,6 @@ use crate::tally::Tally;
 use crate::vector::{Vectors, unit};
 use crate::when::{Interval, When, when};
 use crate::without::Part;
-use rustc_hash::FxHashMap;
 
 /// The weights of a score, fitted together on the dev sets. Words count by the share that they reach of what the
 /// cue's words could reach, so that weights hold whatever the size of a space; vectors by how many standard
@@ -713,25 +713,23 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// The first hits, up to the limit. The same content twice takes one place; the other is named with the hit.
+    /// The first hits, up to the limit. What says the same as a better one takes no place
+    /// of its own, but is named with it.
     fn hits(&self, ranked: &[(Slot, f32)], seed_max: f64) -> Vec<Hit> {
         let best = ranked.first().map_or(0.0, |(_, score)| *score);
         let mut hits: Vec<Hit> = Vec::new();
-        let mut by_content: FxHashMap<&str, usize> = FxHashMap::default();
+        let mut alike = Alike::default();
         let mut beyond = 0.0;
         for &(slot, score) in ranked {
             let content = self.state.record(slot).memory().content.as_deref();
             let content = content.filter(|_| !self.is_without(Part::Duplicates));
-            if let Some(first) = content.and_then(|content| by_content.get(content)) {
-                hits[*first].duplicates.push(slot);
+            if let Some(first) = content.and_then(|content| alike.find_or_take(content, hits.len())) {
+                hits[first].duplicates.push(slot);
                 continue;
             }
             if hits.len() == self.options.limit {
                 beyond = score;
                 break;
-            }
-            if let Some(content) = content {
-                by_content.insert(content, hits.len());
             }
             let behind = best - score;
             let evidence = Evidence { score, behind, rank: hits.len(), ..self.evidence(slot, seed_max) };

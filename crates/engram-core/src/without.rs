@@ -32,7 +32,7 @@ pub enum Part {
     Times,
     /// What forgetting takes from a score.
     Retrievability,
-    /// That equal contents take one place.
+    /// That what says the same takes one place.
     Duplicates,
 }
 

@@ -190,7 +190,7 @@ pub struct HitOut {
     pub retrievability: f32,
     /// Where it was found: `hot`, `warm` or `cold`.
     pub tier: String,
-    /// Ids of memories of the same content that this hit stands for.
+    /// Ids of memories that say the same and that this hit stands for.
     pub duplicates: Vec<String>,
     /// What made the score; with `explain`.
     #[serde(skip_serializing_if = "Option::is_none")]
