@@ -134,6 +134,9 @@ fn origin(hit: &HitOut) -> String {
     let mut parts = vec![id.clone()];
     parts.extend(context.clone());
     parts.push(minute(&engram::clock::format_rfc3339(occurred_at.0)));
+    if let Some([low, high]) = hit.relevance_range {
+        parts.push(format!("relevance {} to {}", percent(low), percent(high)));
+    }
     if hit.retrievability < 0.995 {
         parts.push(format!("remembered {}", percent(hit.retrievability)));
     }

@@ -76,6 +76,8 @@ pub fn features(evidence: &Evidence) -> [f32; FEATURES] {
 /// What was fitted, for cues that have a vector or for those that have none.
 struct Model {
     weights: [f32; FEATURES],
+    /// Weights of models each fitted without one of the sets: where they disagree, evidence is thin.
+    without_one: &'static [[f32; FEATURES]],
     abstain_below: f32,
 }
 
@@ -105,6 +107,7 @@ const BY_VECTOR: Model = Model {
         1.9689,  // first hit: cosine
         -1.2840, // first hit: cosine_best
     ],
+    without_one: &[],
     abstain_below: 0.1367,
 };
 
@@ -128,13 +131,26 @@ const BY_WORDS: Model = Model {
         0.0000,  // first hit: cosine
         0.0000,  // first hit: cosine_best
     ],
+    without_one: &[],
     abstain_below: 0.1042,
 };
 
 /// Probability, 0..=1, that a hit with this evidence is what the cue was after.
 pub fn relevance(evidence: &Evidence) -> f32 {
-    let weighted = Model::of(evidence.by_vector).weights.iter().zip(features(evidence));
-    let log_odds: f32 = weighted.map(|(weight, feature)| weight * feature).sum();
+    probability(&Model::of(evidence.by_vector).weights, &features(evidence))
+}
+
+/// The lowest and the highest relevance that models fitted without one of the sets give the same evidence, and the
+/// model of all. Wide where few of the sets had evidence of this kind.
+pub fn relevance_range(evidence: &Evidence) -> [f32; 2] {
+    let (model, features) = (Model::of(evidence.by_vector), features(evidence));
+    let of_all = probability(&model.weights, &features);
+    let others = model.without_one.iter().map(|weights| probability(weights, &features));
+    others.fold([of_all; 2], |[low, high], one| [low.min(one), high.max(one)])
+}
+
+fn probability(weights: &[f32; FEATURES], features: &[f32; FEATURES]) -> f32 {
+    let log_odds: f32 = weights.iter().zip(features).map(|(weight, feature)| weight * feature).sum();
     1.0 / (1.0 + (-log_odds).exp())
 }
 
@@ -166,6 +182,8 @@ mod tests {
             assert!(relevance(&best) > relevance(&second), "{by_vector}");
             assert!(relevance(&second) > relevance(&Evidence { rank: 9, ..second }), "{by_vector}");
             assert!(relevance(&nothing) < abstain_below(by_vector), "{by_vector}");
+            let [low, high] = relevance_range(&best);
+            assert!(low < relevance(&best) && relevance(&best) < high, "{by_vector}: {low} {high}");
             assert!(relevance(&best) > 0.5, "{by_vector}: {}", relevance(&best));
         }
     }

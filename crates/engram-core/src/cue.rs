@@ -292,6 +292,8 @@ pub struct Hit {
     pub score: f32,
     /// Calibrated probability, 0..=1, that this hit is what the cue was after.
     pub relevance: f32,
+    /// Between which bounds the relevance would lie, had one of the sets that it was fitted to been missing.
+    pub relevance_range: [f32; 2],
     /// Probability, 0..=1, that the memory is still remembered now.
     pub retrievability: f32,
     /// Memories that say the same as this one, which stands for them, best first.

@@ -5,7 +5,7 @@
 use crate::Slot;
 use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
 use crate::alike::Alike;
-use crate::calibrate::{Evidence, abstain_below, relevance};
+use crate::calibrate::{Evidence, abstain_below, relevance, relevance_range};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
 use crate::embed::embed;
 use crate::error::{Error, Result};
@@ -740,6 +740,7 @@ impl<'a> Ranking<'a> {
             let hit = &mut hits[at];
             hit.evidence.gap = hit.score - next;
             hit.relevance = relevance(&hit.evidence);
+            hit.relevance_range = relevance_range(&hit.evidence);
         }
         hits
     }
@@ -757,7 +758,17 @@ impl<'a> Ranking<'a> {
         let retrievability = self.state.retrievability(slot, self.options.now) as f32;
         let duplicates = Vec::new();
         let score = evidence.score;
-        Hit { slot, score, relevance: 0.0, retrievability, duplicates, parts, paths, evidence }
+        Hit {
+            slot,
+            score,
+            relevance: 0.0,
+            relevance_range: [0.0; 2],
+            retrievability,
+            duplicates,
+            parts,
+            paths,
+            evidence,
+        }
     }
 
     /// What bears on a memory's relevance, but for its place among the hits.

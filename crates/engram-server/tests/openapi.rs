@@ -97,6 +97,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         memory: MemoryOut { usage: None, ..memory.clone() },
         score: 1.0,
         relevance: 1.0,
+        relevance_range: Some([0.5, 1.0]),
         retrievability: 1.0,
         tier: text(),
         duplicates: vec![],

@@ -104,6 +104,8 @@ pub struct RecalledHit {
     pub score: f32,
     /// Probability, 0..=1, that it is what the cue was after.
     pub relevance: f32,
+    /// Between which bounds the relevance would lie, had one of the sets that it was fitted to been missing.
+    pub relevance_range: [f32; 2],
     /// Probability, 0..=1, that it is still remembered.
     pub retrievability: f32,
     /// Where its payload was.
@@ -413,6 +415,7 @@ impl Space {
             memory: state.memory(hit.slot),
             score: hit.score,
             relevance: hit.relevance,
+            relevance_range: hit.relevance_range,
             retrievability: hit.retrievability,
             tier: Tier::Hot,
             duplicates: hit.duplicates.into_iter().map(id).collect(),

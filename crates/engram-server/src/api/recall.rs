@@ -186,6 +186,9 @@ pub struct HitOut {
     pub score: f32,
     /// Probability, 0..=1, that this hit is what the cue was after.
     pub relevance: f32,
+    /// Bounds of the relevance: wide where evidence of this kind is thin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relevance_range: Option<[f32; 2]>,
     /// Probability, 0..=1, that the memory is still remembered.
     pub retrievability: f32,
     /// Where it was found: `hot`, `warm` or `cold`.
@@ -257,6 +260,7 @@ impl HitOut {
             memory: MemoryOut::new(hit.memory, with_embedding),
             score: hit.score,
             relevance: hit.relevance,
+            relevance_range: explain.then_some(hit.relevance_range),
             retrievability: hit.retrievability,
             tier: hit.tier.as_str().to_owned(),
             duplicates: hit.duplicates.iter().map(MemoryId::to_string).collect(),

@@ -73,12 +73,14 @@ fn show_fit(screen: &mut Screen, constant: &str, sets: &[&ObservedSet]) -> Resul
         "", "ECE", "resolution", "foreign", "removed", "left out:", "ECE", "foreign", "removed"
     );
     screen.line(faint().apply_to(head))?;
+    let mut without_one = Vec::new();
     for (at, set) in sets.iter().enumerate() {
         let found = judge(&model, set);
         let others: Vec<&ObservedSet> =
             sets.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, set)| *set).collect();
         // Fitted to the other sets, so that this one is new to it.
-        let left_out = if others.is_empty() { None } else { Some(judge(&fit(&others)?, set)) };
+        without_one.extend((!others.is_empty()).then(|| fit(&others)).transpose()?);
+        let left_out = without_one.get(at).map(|model| judge(model, set));
         screen.line(format_args!(
             "  {:16}{:>8}{:>12}{:>9}{:>9}{:>10}{:>9}{:>9}{:>9}",
             set.name,
@@ -93,7 +95,7 @@ fn show_fit(screen: &mut Screen, constant: &str, sets: &[&ObservedSet]) -> Resul
         ))?;
     }
     show_abstained(screen, &model, threshold, sets)?;
-    show_constants(screen, constant, &model, threshold)
+    show_constants(screen, constant, &model, &without_one, threshold)
 }
 
 /// What share of the cues of each kind has no hit above the threshold.
@@ -112,12 +114,28 @@ fn show_abstained(screen: &mut Screen, model: &Point, threshold: f64, sets: &[&O
     Ok(())
 }
 
-fn show_constants(screen: &mut Screen, constant: &str, model: &Point, threshold: f64) -> Result<()> {
+fn show_constants(
+    screen: &mut Screen,
+    constant: &str,
+    model: &Point,
+    without_one: &[Point],
+    threshold: f64,
+) -> Result<()> {
     screen.line("")?;
     screen.line(format_args!("const {constant}: Model = Model {{"))?;
     screen.line("    weights: [")?;
     for (weight, name) in model.iter().zip(FEATURE_NAMES) {
         screen.line(format_args!("        {weight:.4}, // {name}"))?;
+    }
+    screen.line("    ],")?;
+    screen.line("    without_one: &[")?;
+    for weights in without_one {
+        screen.line("        [")?;
+        for some in weights.chunks(8) {
+            let some: Vec<String> = some.iter().map(|weight| format!("{weight:.4}")).collect();
+            screen.line(format_args!("            {},", some.join(", ")))?;
+        }
+        screen.line("        ],")?;
     }
     screen.line("    ],")?;
     screen.line(format_args!("    abstain_below: {threshold:.4},"))?;
