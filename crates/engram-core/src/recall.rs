@@ -52,6 +52,9 @@ const WEIGHTS: Weights = Weights {
     retrievability: 0.5,
 };
 
+/// What the vectors of the built-in embedder weigh beside those of a model. By text alone, R@10 at 1 and at .5: LoCoMo
+/// .806 .822, MuSiQue .703 .703, HotpotQA .950 .960, WordNet .713 .728.
+const BUILTIN_SHARE: f32 = 0.5;
 /// Memories that activation starts from.
 const SEEDS_MAX: usize = 3;
 /// How soon a bridge is as strong as one can be. Most reach from one passage to another is some hundredths.
@@ -473,8 +476,13 @@ impl<'a> Ranking<'a> {
         let mut base = self.score_of_words(slot) + self.score_of_speech(slot);
         if let Some(similarity) = self.similarity(slot) {
             let in_window = self.similarity_of_window(slot, similarity);
-            base += WEIGHTS.vector * self.single.standard(similarity)
-                + WEIGHTS.vector_in_window * self.window.standard(in_window);
+            let share = match self.state.settings().embedder {
+                Some(Embedder::Builtin { .. }) => BUILTIN_SHARE,
+                _ => 1.0,
+            };
+            base += share
+                * (WEIGHTS.vector * self.single.standard(similarity)
+                    + WEIGHTS.vector_in_window * self.window.standard(in_window));
         }
         let [rest, time] = if self.cue.when.alone { WEIGHTS_OF_TIME_ALONE } else { [1.0, WEIGHTS.time] };
         rest * base + time * self.time(slot)
