@@ -2,7 +2,7 @@
 //! (Platt 1999) on the first ten hits of each cue of four sets (LoCoMo, MuSiQue, HotpotQA, WordNet senses), each set
 //! weighing the same, once with vectors and once without. Hits of cues that have no answer count too, so that the first
 //! hit's relevance tells an unknown matter from a known one. `engram evaluate --fit` fits it anew and prints the
-//! constants below; how well they hold, also on a set that was left out, is in `bench/README.md`.
+//! constants below, with those of models fitted without one of the sets, which tell how far to trust a relevance; how well they hold, also on a set that was left out, is in `bench/README.md`.
 
 /// Evidence that bears on relevance.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -89,50 +89,84 @@ impl Model {
 
 const BY_VECTOR: Model = Model {
     weights: [
-        -5.1432, // 1
-        0.7324,  // ln(1 + terms)
-        0.1556,  // score
-        -0.9244, // covered
-        -1.7929, // unknown
-        -0.3145, // cosine
-        2.1092,  // cosine_best
-        -0.0554, // behind
-        1.3636,  // 1 / (1 + rank)
-        -0.8822, // ln(1 + rank)
-        -2.1004, // first hit: 1
-        0.0530,  // first hit: ln(1 + terms)
-        -0.0322, // first hit: score
-        2.7305,  // first hit: covered
-        0.6026,  // first hit: unknown
-        1.9689,  // first hit: cosine
-        -1.2840, // first hit: cosine_best
+        -4.9923, // 1
+        0.7013,  // ln(1 + terms)
+        0.1358,  // score
+        -0.7052, // covered
+        -1.8231, // unknown
+        -0.3545, // cosine
+        2.2555,  // cosine_best
+        -0.0588, // behind
+        1.5130,  // 1 / (1 + rank)
+        -0.8850, // ln(1 + rank)
+        -2.4235, // first hit: 1
+        0.0735,  // first hit: ln(1 + terms)
+        -0.0153, // first hit: score
+        2.6179,  // first hit: covered
+        0.7727,  // first hit: unknown
+        1.5447,  // first hit: cosine
+        -0.9114, // first hit: cosine_best
     ],
-    without_one: &[],
-    abstain_below: 0.1367,
+    without_one: &[
+        [
+            -4.7229, 0.7190, 0.1308, -1.1055, -3.7786, 0.4047, 1.4755, -0.0419, 1.7876, -0.9558, -2.9978,
+            0.0724, 0.0027, 2.3698, 1.0091, 2.1825, -1.1711,
+        ],
+        [
+            -5.7096, 0.6023, 0.1483, -0.2191, -0.9501, -1.5138, 3.5187, -0.0716, 1.6902, -0.8310, -2.2591,
+            0.4547, -0.0325, 2.4717, 0.4406, 0.5028, -0.7873,
+        ],
+        [
+            -5.6007, 0.9476, 0.1278, 0.0002, -1.3315, -0.4398, 2.4697, -0.0475, 0.8837, -0.8160, -1.1952,
+            -0.1707, -0.0174, 2.1747, 0.7436, 1.6720, -1.2717,
+        ],
+        [
+            -4.0700, 0.3454, 0.1695, -1.7395, -2.1102, -0.0931, 1.8270, -0.0586, 1.7722, -0.9015, -2.5894,
+            -0.0716, -0.0169, 2.7592, 0.5619, 1.9092, -0.8686,
+        ],
+    ],
+    abstain_below: 0.1556,
 };
 
 const BY_WORDS: Model = Model {
     weights: [
-        -4.4049, // 1
-        0.8754,  // ln(1 + terms)
-        0.1814,  // score
-        0.3377,  // covered
-        -2.1001, // unknown
+        -4.2897, // 1
+        0.8290,  // ln(1 + terms)
+        0.1655,  // score
+        0.4866,  // covered
+        -2.2344, // unknown
         0.0000,  // cosine
         0.0000,  // cosine_best
-        -0.0594, // behind
-        0.9627,  // 1 / (1 + rank)
-        -0.6262, // ln(1 + rank)
-        -1.6224, // first hit: 1
-        0.2740,  // first hit: ln(1 + terms)
-        -0.0216, // first hit: score
-        1.7191,  // first hit: covered
-        0.2101,  // first hit: unknown
+        -0.0549, // behind
+        1.0639,  // 1 / (1 + rank)
+        -0.6412, // ln(1 + rank)
+        -1.6979, // first hit: 1
+        0.2104,  // first hit: ln(1 + terms)
+        0.0110,  // first hit: score
+        1.3913,  // first hit: covered
+        0.7358,  // first hit: unknown
         0.0000,  // first hit: cosine
         0.0000,  // first hit: cosine_best
     ],
-    without_one: &[],
-    abstain_below: 0.1042,
+    without_one: &[
+        [
+            -3.9513, 0.6258, 0.1992, -0.0792, -3.7751, 0.0000, 0.0000, -0.0441, 1.2430, -0.5766, -1.8627,
+            0.2810, -0.0100, 1.8217, -0.9012, 0.0000, 0.0000,
+        ],
+        [
+            -4.6320, 0.7787, 0.1806, 0.6346, -1.4888, 0.0000, 0.0000, -0.0562, 1.5227, -0.6511, -2.5895,
+            0.6384, -0.0062, 1.3118, 0.5976, 0.0000, 0.0000,
+        ],
+        [
+            -3.9903, 0.8844, 0.1153, 1.1333, -1.9101, 0.0000, 0.0000, -0.0377, 0.1268, -0.6824, -0.5003,
+            -0.1163, 0.0296, 0.9723, 1.0420, 0.0000, 0.0000,
+        ],
+        [
+            -4.3968, 0.9051, 0.1804, 0.0679, -2.4571, 0.0000, 0.0000, -0.0556, 1.2763, -0.6924, -1.6918,
+            0.1487, -0.0034, 1.6423, 0.7604, 0.0000, 0.0000,
+        ],
+    ],
+    abstain_below: 0.1217,
 };
 
 /// Probability, 0..=1, that a hit with this evidence is what the cue was after.
