@@ -100,10 +100,18 @@ impl Strength {
         }
     }
 
-    /// After a use at `at`. A use long after the one before strengthens more; one within the day hardly does. A clock
-    /// that went back counts as no time.
+    /// After a use at `at`. A use long after the one before strengthens more; one within the day hardly does; one that
+    /// contradicts it is no use: it cuts stability, and takes a use away. A clock that went back counts as no time.
     pub fn used(self, at: Timestamp, outcome: Outcome) -> Self {
-        self.reviewed(at, outcome.grade())
+        let reviewed = self.reviewed(at, outcome.grade());
+        match outcome {
+            Outcome::Used | Outcome::Confirmed => reviewed,
+            Outcome::Contradicted => {
+                let uses = NonZeroU32::new(self.uses.get() - 1).unwrap_or(NonZeroU32::MIN);
+                let stability_days = reviewed.stability_days.min(self.stability_days);
+                Self { used_at: self.used_at, uses, stability_days, ..reviewed }
+            }
+        }
     }
 
     fn reviewed(self, at: Timestamp, grade: u8) -> Self {
@@ -271,6 +279,13 @@ mod tests {
         assert!(spaced.stability_days > 5.0 * massed.stability_days, "{spaced:?} {massed:?}");
         let wrong = spaced.used(day(60.0), Outcome::Contradicted);
         assert!(wrong.stability_days < spaced.stability_days / 4.0, "{wrong:?}");
+        for law in [DecayLaw::Fsrs6, DecayLaw::ActR] {
+            let at = |strength: &Strength| strength.retrievability(law, day(0.0), day(61.0));
+            assert!(at(&wrong) < at(&spaced), "{law:?}");
+            let learned = Strength::learned(day(0.0));
+            let wrong_at_once = learned.used(day(60.0), Outcome::Contradicted);
+            assert!(at(&wrong_at_once) <= at(&learned), "{law:?}");
+        }
     }
 
     #[test]

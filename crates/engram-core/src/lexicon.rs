@@ -4,6 +4,7 @@
 use crate::Slot;
 use rust_stemmers::{Algorithm, Stemmer};
 use rustc_hash::FxHashMap;
+use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// BM25's saturation of repeated terms. Lower than the usual 1.2: memories are short, and a word said twice in one says
@@ -113,7 +114,8 @@ impl Language {
 /// The terms of a text, in order, with repeats: Unicode words, in lower case, split at apostrophes and underscores,
 /// without stop words, stemmed.
 pub fn terms(text: &str, language: Language) -> Vec<Box<str>> {
-    let lower = text.to_lowercase();
+    // The same letter may be written as one character or as two.
+    let lower = text.nfc().collect::<String>().to_lowercase();
     let parts =
         lower.unicode_words().flat_map(|word| word.split(['\'', '’', '_'])).filter(|part| !part.is_empty());
     let kept = parts.filter(|part| !language.stops(part));
@@ -262,6 +264,7 @@ mod tests {
         assert_eq!(joined("The dogs", Language::None), "the dogs");
         assert_eq!(joined("кошки и the cats", Language::Auto), "кошк и cat");
         assert_eq!(joined("日本 3.5 😀", Language::Auto), "日 本 3.5");
+        assert_eq!(joined("cafe\u{301}", Language::Auto), joined("caf\u{e9}", Language::Auto));
         for name in Language::names() {
             assert_eq!(Language::parse(name).unwrap().name(), name);
         }

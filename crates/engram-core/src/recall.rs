@@ -11,13 +11,14 @@ use crate::embed::embed;
 use crate::error::{Error, Result};
 use crate::hnsw;
 use crate::id::Timestamp;
-use crate::lexicon::{K1, idf, saturation, terms};
+use crate::lexicon::{K1, Posting, idf, saturation, terms};
 use crate::speech::{SpeakerId, asks_when};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
 use crate::vector::{Vectors, unit};
 use crate::when::{Interval, When, when};
 use crate::without::Part;
+use std::borrow::Cow;
 
 /// The weights of a score, fitted together on the dev sets. Words count by the share that they reach of what the
 /// cue's words could reach, so that weights hold whatever the size of a space; vectors by how many standard
@@ -65,6 +66,8 @@ const WORD_CANDIDATES_MAX: usize = 100;
 const WIDENED_MAX: usize = 64;
 /// Candidates taken from each interval of time that the cue names, beside those around it.
 const TIME_CANDIDATES_MAX: usize = 100;
+/// Memories of an interval that are looked at for such candidates, where a filter lets few pass.
+const TIME_LOOKED_AT_MAX: usize = 10_000;
 /// What words and vector count for, and time, where a cue says nothing but a time: hits are then in the order of time,
 /// and of the rest only among equals. Fits the scores to those of other cues, whose relevance was calibrated.
 const WEIGHTS_OF_TIME_ALONE: [f32; 2] = [0.05, 10.0];
@@ -99,7 +102,8 @@ pub fn recall(
     let cue = Resolved::new(state, cue, options)?;
     let mut ranking = Ranking::new(state, &cue, options, scratch);
     ranking.find_candidates();
-    let seeds = ranking.seeds();
+    // What is associated with a time's memories is not what a time alone asks for.
+    let seeds = if cue.when.alone { Vec::new() } else { ranking.seeds() };
     ranking.spread(&seeds);
     ranking.bridge(&seeds);
     Ok(ranking.answer(&seeds))
@@ -283,7 +287,7 @@ struct Ranking<'a> {
     window: Spreadness,
     /// What the cue's words could reach at most: alone, in a window, in a context.
     words_max: [f32; 3],
-    /// The weights of the cue's terms, as far as `held` has bits for them.
+    /// The weights of the cue's terms. Terms beyond the 64 that `held` has bits for cannot make a bridge.
     term_weights: Vec<f32>,
     /// The highest similarity of any memory that may be a hit.
     cosine_best: f32,
@@ -344,7 +348,13 @@ impl<'a> Ranking<'a> {
         if around == [None, None] || self.is_without(Part::Windows) {
             return own;
         }
-        let sum: f32 = own + around.into_iter().flatten().filter_map(|at| self.similarity(at)).sum::<f32>();
+        let sum: f32 = own
+            + around
+                .into_iter()
+                .flatten()
+                .filter(|&at| self.is_visible(at))
+                .filter_map(|at| self.similarity(at))
+                .sum::<f32>();
         sum * self.state.window_scale(slot)
     }
 
@@ -385,8 +395,8 @@ impl<'a> Ranking<'a> {
     /// BM25 of the cue's words in memories, in windows of three neighbours, and in whole contexts, all from the
     /// postings of the memories.
     fn score_words(&mut self) {
-        let without = self.options.without;
-        let (lexicon, graph) = (self.state.lexicon(), self.state.graph());
+        let (state, options) = (self.state, self.options);
+        let (lexicon, graph, without) = (state.lexicon(), state.graph(), options.without);
         let slots = self.state.slots_end();
         let Scratch { words, words_in_window, words_in_context, term: sums, held, .. } = &mut *self.scratch;
         held.resize(held.len().max(slots), 0);
@@ -402,7 +412,8 @@ impl<'a> Ranking<'a> {
         let contexts = graph.contexts() + lone;
         let context_mean = mean * memories as f32 / contexts.max(1) as f32;
         for (at, term) in self.cue.terms.iter().enumerate() {
-            let postings = lexicon.postings(term);
+            let postings = visible_only(state, options, lexicon.postings(term));
+            let postings = &*postings;
             let weight = idf(memories, postings.len());
             self.words_max[0] += weight * (K1 + 1.0);
             self.term_weights.push(weight);
@@ -552,8 +563,9 @@ impl<'a> Ranking<'a> {
     fn candidates_by_time(&mut self) {
         let (state, cue) = (self.state, self.cue);
         for &Interval { from, to } in &cue.when.intervals {
-            let within = |from| state.between(from, to).filter(|&slot| self.may_hit(slot));
-            let mut found: Vec<Slot> = within(from).take(TIME_CANDIDATES_MAX + 1).collect();
+            let within = |from, most| state.between(from, to).take(most).filter(|&slot| self.may_hit(slot));
+            let mut found: Vec<Slot> =
+                within(from, TIME_LOOKED_AT_MAX).take(TIME_CANDIDATES_MAX + 1).collect();
             if found.len() > TIME_CANDIDATES_MAX {
                 let ends = [state.between(from, to).next(), state.between(from, to).next_back()];
                 let [first, last] =
@@ -562,13 +574,17 @@ impl<'a> Ranking<'a> {
                     let far = (i128::from(last) - i128::from(first)) * part / TIME_CANDIDATES_MAX as i128;
                     Timestamp((i128::from(first) + far) as i64)
                 };
-                found = (0..TIME_CANDIDATES_MAX as i128).filter_map(|part| within(at(part)).next()).collect();
+                let found_at = (0..TIME_CANDIDATES_MAX as i128)
+                    .filter_map(|part| within(at(part), TIME_LOOKED_AT_MAX / TIME_CANDIDATES_MAX).next());
+                found = found_at.collect();
             }
             let around = self.options.limit.saturating_sub(found.len());
             let (before, after) =
                 (state.between(Timestamp(i64::MIN), from), state.between(to, Timestamp(i64::MAX)));
-            found.extend(before.rev().filter(|&slot| self.may_hit(slot)).take(around));
-            found.extend(after.filter(|&slot| self.may_hit(slot)).take(around));
+            found.extend(
+                before.rev().take(TIME_LOOKED_AT_MAX).filter(|&slot| self.may_hit(slot)).take(around),
+            );
+            found.extend(after.take(TIME_LOOKED_AT_MAX).filter(|&slot| self.may_hit(slot)).take(around));
             found.into_iter().for_each(|slot| self.add_candidate(slot));
         }
     }
@@ -626,8 +642,7 @@ impl<'a> Ranking<'a> {
     /// Where activation starts: the memories that the cue names, and the best candidates, each by the cube of its
     /// base score, so that one clear match outweighs several weak ones. Their masses sum to 1.
     fn seeds(&mut self) -> Vec<(Slot, f64)> {
-        // What is associated with a time's memories is not what a time alone asks for.
-        if self.is_without(Part::Spreading) || self.cue.when.alone {
+        if self.is_without(Part::Spreading) {
             return Vec::new();
         }
         keep_best(&mut self.candidates, usize::MAX);
@@ -677,7 +692,7 @@ impl<'a> Ranking<'a> {
         let weights = &self.term_weights;
         for &(seed, mass) in seeds {
             reached.clear(state.slots_end());
-            walk.for_each_namesake(seed, budget / SEEDS_MAX, |slot, part| reached.add(slot, part));
+            walk.for_each_namesake(seed, budget / seeds.len().max(1), |slot, part| reached.add(slot, part));
             let lacking = !held(seed);
             for &slot in reached.touched() {
                 let added = held(slot) & lacking;
@@ -842,6 +857,19 @@ impl<'a> Ranking<'a> {
 /// The graph as activation walks it in this recall.
 fn walk<'a>(state: &'a SpaceState, options: &RecallOptions, visible: &'a dyn Fn(Slot) -> bool) -> Walk<'a> {
     Walk { graph: state.graph(), memories: state.len(), visible, without: options.without, severed: &[] }
+}
+
+/// The postings of memories that a recall may see.
+fn visible_only<'p>(
+    state: &SpaceState,
+    options: &RecallOptions,
+    postings: &'p [Posting],
+) -> Cow<'p, [Posting]> {
+    let is_visible = |posting: &Posting| state.is_visible(posting.slot, options.now, options.as_of);
+    match postings.iter().all(is_visible) {
+        true => Cow::Borrowed(postings),
+        false => postings.iter().copied().filter(is_visible).collect(),
+    }
 }
 
 /// Keeps the `most` highest, best first; of equals the lower slot.

@@ -16,6 +16,7 @@ use crate::speech::Speeches;
 use crate::vector::Vectors;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Idempotency keys that a space remembers; the oldest make room.
@@ -131,18 +132,44 @@ pub struct Record {
 /// How a memory was used since it was learned: 32 bytes.
 #[derive(Debug, Default)]
 pub struct Uses {
-    /// How well it is learned; none until it is used for the first time.
-    pub strength: Option<Strength>,
-    /// Version of the newest change that reinforced it, 0 before.
-    pub reinforced: u64,
+    // The fields of a `Strength`; none until the memory is used for the first time, as 0 uses say.
+    stability_days: f32,
+    difficulty: f32,
+    used_at: Timestamp,
+    uses: u32,
     /// How often a recall showed it. Counted while others read, and lost by a crash back to the last checkpoint.
     shown: AtomicU32,
+    /// Version of the newest change that reinforced it, 0 before.
+    reinforced: u64,
 }
+
+const _: () = assert!(size_of::<Uses>() == 32);
 
 impl Uses {
     /// As a checkpoint kept them.
     pub fn saved(strength: Option<Strength>, reinforced: u64, shown: u32) -> Self {
-        Self { strength, reinforced, shown: AtomicU32::new(shown) }
+        let mut uses = Self { shown: AtomicU32::new(shown), reinforced, ..Self::default() };
+        if let Some(strength) = strength {
+            uses.set(strength);
+        }
+        uses
+    }
+
+    fn set(&mut self, strength: Strength) {
+        (self.stability_days, self.difficulty) = (strength.stability_days, strength.difficulty);
+        (self.used_at, self.uses) = (strength.used_at, strength.uses.get());
+    }
+
+    /// How well the memory is learned; none until it is used for the first time.
+    pub fn strength(&self) -> Option<Strength> {
+        let uses = NonZeroU32::new(self.uses)?;
+        let Self { stability_days, difficulty, used_at, .. } = *self;
+        Some(Strength { stability_days, difficulty, used_at, uses })
+    }
+
+    /// Version of the newest change that reinforced it, 0 before.
+    pub fn reinforced(&self) -> u64 {
+        self.reinforced
     }
 
     /// How often a recall showed the memory.
@@ -153,7 +180,7 @@ impl Uses {
 
 impl Clone for Uses {
     fn clone(&self) -> Self {
-        Self::saved(self.strength, self.reinforced, self.shown())
+        Self::saved(self.strength(), self.reinforced, self.shown())
     }
 }
 
@@ -305,8 +332,8 @@ impl SpaceState {
         let learned = self.learned_at(slot);
         let uses = &mut self.record_mut(slot).uses;
         if uses.reinforced < version {
-            let strength = uses.strength.unwrap_or_else(|| Strength::learned(learned));
-            uses.strength = Some(strength.used(at, outcome));
+            let strength = uses.strength().unwrap_or_else(|| Strength::learned(learned));
+            uses.set(strength.used(at, outcome));
             uses.reinforced = version;
         }
     }
@@ -652,7 +679,7 @@ impl SpaceState {
 
     /// How well the memory is learned.
     pub fn strength(&self, slot: Slot) -> Strength {
-        self.record(slot).uses.strength.unwrap_or_else(|| Strength::learned(self.learned_at(slot)))
+        self.record(slot).uses.strength().unwrap_or_else(|| Strength::learned(self.learned_at(slot)))
     }
 
     /// From when on the space forgets the memory.
@@ -678,7 +705,7 @@ impl SpaceState {
                 self.embedding(*slot),
                 self.window_scale(*slot),
                 self.speeches.dump(*slot),
-                record.uses.strength
+                record.uses.strength()
             ));
         }
         for (term, postings) in self.lexicon.dump() {

@@ -45,9 +45,15 @@ impl Interval {
     }
 }
 
-/// Finds what `text` says about time, seen from `now`. Costs microseconds.
+/// Words that are read for times, and different times that are taken from them: bounds the work that a cue can ask for.
+const WORDS_MAX: usize = 256;
+const INTERVALS_MAX: usize = 8;
+
+/// Finds what `text` says about time in its first 256 words, seen from `now`. Costs microseconds.
 pub fn when(text: &str, now: Timestamp) -> When {
-    let reader = Reader { words: words(text), today: now.0.div_euclid(MICROS_A_DAY) };
+    let mut words = words(text);
+    words.truncate(WORDS_MAX);
+    let reader = Reader { words, today: now.0.div_euclid(MICROS_A_DAY) };
     let (mut found, mut rest, mut at) = (When::default(), String::new(), 0);
     while at < reader.words.len() {
         let Some((days, next)) = reader.read(at) else {
@@ -58,7 +64,10 @@ pub fn when(text: &str, now: Timestamp) -> When {
         };
         if days.from < days.to {
             let instant = |day: i64| Timestamp(day.saturating_mul(MICROS_A_DAY));
-            found.intervals.push(Interval { from: instant(days.from), to: instant(days.to) });
+            let interval = Interval { from: instant(days.from), to: instant(days.to) };
+            if !found.intervals.contains(&interval) && found.intervals.len() < INTERVALS_MAX {
+                found.intervals.push(interval);
+            }
         }
         at = next;
     }
@@ -147,6 +156,12 @@ impl Days {
     fn months(first: i64, count: i64) -> Self {
         Self { from: first_of_month(first), to: first_of_month(first + count) }
     }
+}
+
+/// A day of a month, where the month has it.
+fn day_of_month(month: i64, day: i64) -> Option<Days> {
+    let first = first_of_month(month);
+    (first + day <= first_of_month(month + 1)).then(|| Days::one(first + day - 1))
 }
 
 /// The first day of a month (Hinnant 2013, "days_from_civil").
@@ -308,7 +323,7 @@ impl Reader {
         if let (Some(year), Some(month), Some((day, _))) =
             (self.year(at), self.number(at + 1).filter(|n| (1..=12).contains(n)), self.day(at + 2))
         {
-            return Some((Days::one(first_of_month(year * 12 + month - 1) + day - 1), at + 3));
+            return Some((day_of_month(year * 12 + month - 1, day)?, at + 3));
         }
         let (month_at, day_at) = match self.month(at) {
             Some(_) => (at, at + 1),
@@ -324,7 +339,7 @@ impl Reader {
             Some(year) => year * 12 + month,
             None => month_of(self.yearly(month, 1, None).from).0,
         };
-        Some((Days::one(first_of_month(month) + day - 1), next + usize::from(year.is_some())))
+        Some((day_of_month(month, day)?, next + usize::from(year.is_some())))
     }
 
     /// `May 2023`, `the summer of 2022`, and after `in` and the like `May`, `the summer`: the latest that has begun.

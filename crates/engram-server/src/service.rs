@@ -9,8 +9,7 @@ use crate::api::{
 use crate::error::ApiError;
 use engram::clock::Stopwatch;
 use engram::{
-    ActivateFrom, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, Outcome, SpaceName, StoreOptions,
-    Tier, limits,
+    ActivateFrom, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, SpaceName, StoreOptions, Tier, limits,
 };
 use std::sync::Arc;
 
@@ -119,8 +118,8 @@ impl Service {
 
     /// A recall, with how many of its fetches were served hot.
     pub(crate) fn recall_counted(&self, space: &str, cue: CueIn) -> Result<(RecallOut, Fetches)> {
-        let watch = Stopwatch::start();
         let space = self.space(space)?;
+        let watch = Stopwatch::start();
         self.check_text("text", cue.text.as_deref())?;
         let (explain, with_embedding) = (cue.explain.unwrap_or(false), cue.with_embedding.unwrap_or(false));
         let reinforce = cue.reinforce;
@@ -130,7 +129,7 @@ impl Service {
         match reinforce {
             None => space.note_shown(ids()),
             Some(true) if !recalled.hits.is_empty() => {
-                space.reinforce(&ids().cloned().collect::<Vec<_>>(), Outcome::Used)?;
+                space.reinforce_hits(&ids().cloned().collect::<Vec<_>>())?;
             }
             Some(_) => {}
         }

@@ -165,7 +165,7 @@ fn what_is_used_is_strengthened_and_what_is_shown_is_counted() {
     ] {
         server.ask(status, "POST", "/reinforce", request);
     }
-    assert_eq!(usage()["uses"], json!(4));
+    assert_eq!(usage()["uses"], json!(2));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use crate::workload::{Request, Settings, Store};
 use engram::{
-    Embedder, ErrorKind, Link, Memory, MemoryId, NewMemory, Outcome, SpaceName, SpaceSettings, Timestamp,
+    Embedder, ErrorKind, Link, Memory, MemoryId, NewMemory, Outcome, SpaceName, SpaceSettings, Strength,
+    Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,8 @@ pub(crate) struct ModelSpace {
     pub(crate) settings: SpaceSettings,
     /// In order of arrival.
     pub(crate) memories: Vec<Memory>,
-    /// How and when those that were used were; of what an engine is seen to hold, only how often.
-    pub(crate) uses: BTreeMap<MemoryId, Vec<(Outcome, Timestamp)>>,
+    /// How well those that were used are learned.
+    pub(crate) strengths: BTreeMap<MemoryId, Strength>,
     /// Idempotency keys with what was asked and answered.
     keys: BTreeMap<String, (Vec<NewMemory>, Vec<MemoryId>)>,
 }
@@ -55,25 +56,32 @@ impl Model {
 }
 
 impl ModelSpace {
-    pub(crate) fn new(settings: SpaceSettings, memories: Vec<Memory>, uses: BTreeMap<MemoryId, u32>) -> Self {
-        let unknown = (Outcome::Used, Timestamp(0));
-        let uses = uses.into_iter().filter(|(_, count)| *count > 0);
-        let uses = uses.map(|(id, count)| (id, vec![unknown; count as usize])).collect();
-        Self { settings, memories, uses, keys: BTreeMap::new() }
+    pub(crate) fn new(
+        settings: SpaceSettings,
+        memories: Vec<Memory>,
+        strengths: BTreeMap<MemoryId, Strength>,
+    ) -> Self {
+        Self { settings, memories, strengths, keys: BTreeMap::new() }
     }
 
     /// The same but for what cannot be seen from outside.
     pub(crate) fn looks_like(&self, other: &Self) -> bool {
-        let counts =
-            |space: &Self| space.uses.iter().map(|(id, uses)| (id.clone(), uses.len())).collect::<Vec<_>>();
-        self.settings == other.settings && self.memories == other.memories && counts(self) == counts(other)
+        let strengths = |space: &Self| -> Vec<Strength> {
+            let learned = |memory: &Memory| Strength::learned(memory.stored_at);
+            let of =
+                |memory: &Memory| space.strengths.get(&memory.id).copied().unwrap_or_else(|| learned(memory));
+            space.memories.iter().map(of).collect()
+        };
+        self.settings == other.settings
+            && self.memories == other.memories
+            && strengths(self) == strengths(other)
     }
 
     fn carry_out(&mut self, request: &Request, now: Timestamp) -> Answer {
         let before = self.memories.clone();
         let answer = self.change(request, now)?;
         // What is gone or says something else was not used yet.
-        self.uses.retain(|id, _| {
+        self.strengths.retain(|id, _| {
             let of = |memories: &[Memory]| {
                 let memory = memories.iter().find(|memory| memory.id == *id)?;
                 Some((memory.content.clone(), memory.embedding.clone()))
@@ -88,7 +96,11 @@ impl ModelSpace {
         if ids.iter().any(|&id| self.find(id).is_err()) {
             return Err(ErrorKind::NotFound);
         }
-        ids.iter().for_each(|&id| self.uses.entry(id.clone()).or_default().push((outcome, now)));
+        for &id in &ids {
+            let learned = Strength::learned(self.find(id)?.stored_at);
+            let strength = self.strengths.entry(id.clone()).or_insert(learned);
+            *strength = strength.used(now, outcome);
+        }
         Ok(ids.into_iter().cloned().collect())
     }
 

@@ -9,7 +9,7 @@ use engram::{
     RecallOptions, Result, Selection, Space, SpaceName, StoreOptions, SyncMode, Test, Timestamp, Vfs,
 };
 use engram_core::associate::Analysis;
-use engram_core::state::{Change, SpaceState};
+use engram_core::state::{Change, SpaceState, Uses};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -204,12 +204,9 @@ impl World {
         for name in self.engine().spaces()? {
             let space = self.engine().space(&name)?;
             let page = space.list(&Filter::default(), None, MEMORIES_MAX)?;
-            let uses = |memory: &Memory| {
-                let uses = space.usage(&memory.id)?.strength.uses.get() - 1;
-                Ok((memory.id.clone(), uses))
-            };
-            let uses = page.memories.iter().map(uses).collect::<Result<_>>()?;
-            model.spaces.insert(name, ModelSpace::new(space.settings(), page.memories, uses));
+            let strength = |memory: &Memory| Ok((memory.id.clone(), space.usage(&memory.id)?.strength));
+            let strengths = page.memories.iter().map(strength).collect::<Result<_>>()?;
+            model.spaces.insert(name, ModelSpace::new(space.settings(), page.memories, strengths));
         }
         Ok(model)
     }
@@ -304,14 +301,13 @@ fn set(model: &mut Model, space: &SpaceName, state: Option<ModelSpace>) {
 fn rebuilt(space: &ModelSpace) -> SpaceState {
     let mut state = SpaceState::new(PARAMS);
     state.apply(1, Change::Settings(space.settings), None);
-    for (version, memory) in (2..).zip(&space.memories) {
+    for (slot, memory) in (0..).zip(&space.memories) {
         let analysis = Analysis::of(memory, &space.settings);
-        state.apply(version, Change::Stored(Box::new(memory.clone())), Some(&analysis));
+        let uses = Uses::saved(space.strengths.get(&memory.id).copied(), 0, 0);
+        let version = u64::from(slot) + 2;
+        state.place_saved(slot, version, version, memory.clone(), uses, &analysis);
     }
-    let uses = space.uses.iter().flat_map(|(id, uses)| uses.iter().map(move |of| (id.clone(), *of)));
-    for (version, (id, (outcome, at))) in (2 + space.memories.len() as u64..).zip(uses) {
-        state.apply(version, Change::Reinforced { ids: vec![id], outcome, at }, None);
-    }
+    state.finish_placing();
     state
 }
 

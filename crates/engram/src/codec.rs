@@ -306,13 +306,13 @@ fn wire_outcome(outcome: Outcome) -> WireOutcome {
 }
 
 fn wire_uses(uses: &Uses) -> WireUses {
-    let strength = uses.strength.map(|strength| WireStrength {
+    let strength = uses.strength().map(|strength| WireStrength {
         stability_days: strength.stability_days,
         difficulty: strength.difficulty,
         used_at: strength.used_at.0,
         uses: strength.uses.get(),
     });
-    WireUses { strength, reinforced: uses.reinforced, shown: uses.shown() }
+    WireUses { strength, reinforced: uses.reinforced(), shown: uses.shown() }
 }
 
 fn read_uses(wire: &WireUses) -> Result<Uses, String> {

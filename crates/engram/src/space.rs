@@ -220,6 +220,8 @@ pub struct Space {
     /// Vectors that entered the index since the last checkpoint.
     pub(crate) indexed: AtomicUsize,
     pub(crate) checkpoint_scheduled: AtomicBool,
+    /// A recall was counted since the last checkpoint.
+    pub(crate) counted: AtomicBool,
     /// Held while a checkpoint is written: two at once would write one file.
     pub(crate) checkpointing: Mutex<()>,
 }
@@ -264,6 +266,7 @@ impl Space {
             indexing_scheduled: AtomicBool::new(false),
             indexed: AtomicUsize::new(0),
             checkpoint_scheduled: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
         }
     }
@@ -461,6 +464,18 @@ impl Space {
     pub fn note_shown<'a>(&self, ids: impl IntoIterator<Item = &'a MemoryId>) {
         let state = self.read();
         state.note_shown(ids.into_iter().filter_map(|id| state.slot(id)));
+        self.counted.store(true, Ordering::Relaxed);
+    }
+
+    /// Strengthens memories that a recall gave and that were of use; those that are gone by now are passed over.
+    pub fn reinforce_hits(&self, ids: &[MemoryId]) -> Result<u64> {
+        let ids = ids.to_vec();
+        let ack = self.writer.submit(self, Reads::Ids(ids.clone()), move |state, at| {
+            let ids: Vec<MemoryId> = ids.into_iter().filter(|id| state.slot(id).is_some()).collect();
+            let change = Change::Reinforced { ids: ids.clone(), outcome: Outcome::Used, at };
+            Ok(Plan { changes: if ids.is_empty() { vec![] } else { vec![(change, None)] }, ids })
+        })?;
+        Ok(ack.position)
     }
 
     /// Strengthens memories that were used, and weakens those that turned out wrong; all or none, each once. A use long

@@ -2,11 +2,18 @@
 
 use super::Time;
 use engram::{Outcome, Usage};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+objects! {
+    ReinforceIn: "an object such as {\"ids\": [\"m1\"], \"outcome\": \"used\"}",
+}
 
 /// How the use of some memories turned out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct ReinforceIn {
     /// Which, 1 to 1,024.
     pub ids: Vec<String>,
