@@ -2,7 +2,8 @@
 //! (Platt 1999) on the first ten hits of each cue of four sets (LoCoMo, MuSiQue, HotpotQA, WordNet senses), each set
 //! weighing the same, once with vectors and once without. Hits of cues that have no answer count too, so that the first
 //! hit's relevance tells an unknown matter from a known one. `engram evaluate --fit` fits it anew and prints the
-//! constants below, with those of models fitted without one of the sets, which tell how far to trust a relevance; how well they hold, also on a set that was left out, is in `bench/README.md`.
+//! constants below, with those of models fitted without one of the sets, which tell how far to trust a relevance. How
+//! well they hold, also on a set that was left out, is in `bench/README.md`.
 
 /// Evidence that bears on relevance.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
