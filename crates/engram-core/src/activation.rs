@@ -4,7 +4,7 @@
 //! `visits_max` associations; strongest first, so that a spent budget loses only weak paths.
 
 use crate::Slot;
-use crate::graph::{Graph, HubId};
+use crate::graph::{Graph, HubId, mention_weight};
 use crate::tally::Tally;
 use crate::without::{Part, Without};
 use rustc_hash::FxHashMap;
@@ -108,8 +108,6 @@ pub struct Spread {
     /// What each member sent into the hub that is being emptied.
     sent: Tally,
     entities: FxHashMap<HubId, Inflow>,
-    /// Weights of all that mention an entity, for those met in this spread.
-    entity_sums: FxHashMap<HubId, f64>,
     fan: Fan,
     /// Mass that was neither passed on nor left to rest.
     pub residual: f64,
@@ -144,7 +142,6 @@ impl Spread {
         (self.residual, self.visits, self.truncated) = (0.0, 0, false);
         self.trace = trace.then(FxHashMap::default);
         self.masses.clear();
-        self.entity_sums.clear();
         for &(slot, mass) in seeds {
             self.now.add(slot, mass);
         }
@@ -211,8 +208,7 @@ impl Spread {
                 self.residual += mass * scale * weight;
                 continue;
             }
-            let sum = *self.entity_sums.entry(entity).or_insert_with(|| walk.entity_weight(entity));
-            let others = sum - walk.mention_weight(entity, from);
+            let others = walk.graph.entity(entity).weight() - walk.mention_weight(entity, from);
             self.entities.entry(entity).or_default().add(from, mass, scale * weight, others);
         }
     }
@@ -456,20 +452,17 @@ impl Walk<'_> {
         entities.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let sum: f64 = 1.0 + entities.iter().map(|(_, weight)| weight).sum::<f64>();
         for (id, weight) in entities {
-            let holders = &self.graph.entity(id).holders;
-            visits += holders.len();
+            let entity = self.graph.entity(id);
+            visits += entity.holders.len();
             if visits > visits_max {
                 return;
             }
-            let others = self.entity_weight(id) - self.mention_weight(id, slot);
-            for holder in holders.iter().filter(|holder| holder.slot != slot && (self.visible)(holder.slot)) {
+            let others = entity.weight() - self.mention_weight(id, slot);
+            let holders = entity.holders.iter();
+            for holder in holders.filter(|holder| holder.slot != slot && (self.visible)(holder.slot)) {
                 give(holder.slot, weight / sum * mention_weight(holder.count) / others);
             }
         }
-    }
-
-    fn entity_weight(&self, id: HubId) -> f64 {
-        self.graph.entity(id).holders.iter().map(|holder| mention_weight(holder.count)).sum()
     }
 
     fn mention_weight(&self, id: HubId, slot: Slot) -> f64 {
@@ -479,9 +472,4 @@ impl Walk<'_> {
             .expect("who mentions it is among its holders");
         mention_weight(holders[at].count)
     }
-}
-
-/// Repeated mentions weigh more, but ever less so. Nearly all names are mentioned once; 0 is one that opens a sentence.
-fn mention_weight(count: u32) -> f64 {
-    if count <= 1 { 1.0 } else { 1.0 + f64::from(count).ln() }
 }

@@ -43,6 +43,29 @@ pub struct Entity {
     pub named: u32,
     /// Who mentions it how often, ordered by slot; 0 where it only opens a sentence.
     pub holders: Vec<Posting>,
+    /// Sum of the holders' weights, in `WEIGHT_UNIT`s: whole numbers, so that what comes and goes leaves nothing behind.
+    weight: u64,
+}
+
+impl Entity {
+    /// Sum of the weights of all that mention it.
+    pub fn weight(&self) -> f64 {
+        self.weight as f64 * WEIGHT_UNIT
+    }
+}
+
+/// What the weights of mentions are counted in.
+const WEIGHT_UNIT: f64 = 1.0 / (1 << 20) as f64;
+
+/// How much so many mentions of a name weigh. Repeated ones weigh more, but ever less so. Nearly all names are mentioned
+/// once; 0 is one that opens a sentence.
+pub fn mention_weight(count: u32) -> f64 {
+    weight_units(count) as f64 * WEIGHT_UNIT
+}
+
+fn weight_units(count: u32) -> u64 {
+    let weight = if count <= 1 { 1.0 } else { 1.0 + f64::from(count).ln() };
+    (weight / WEIGHT_UNIT) as u64
 }
 
 /// An explicit link as seen from one of its ends.
@@ -216,8 +239,10 @@ impl Graph {
                     entity.name = name;
                 },
             );
-            self.entities[id as usize].named += u32::from(*count > 0);
-            let holders = &mut self.entities[id as usize].holders;
+            let entity = &mut self.entities[id as usize];
+            entity.named += u32::from(*count > 0);
+            entity.weight += weight_units(*count);
+            let holders = &mut entity.holders;
             holders.insert(
                 holders.partition_point(|holder| holder.slot < slot),
                 Posting { slot, count: *count },
@@ -234,6 +259,7 @@ impl Graph {
             let at = entity.holders.binary_search_by_key(&slot, |holder| holder.slot);
             let gone = entity.holders.remove(at.expect("who mentions it is among its holders"));
             entity.named -= u32::from(gone.count > 0);
+            entity.weight -= weight_units(gone.count);
             if entity.holders.is_empty() {
                 self.entity_ids.remove(&std::mem::take(&mut entity.name));
                 self.entities_free.push(id);
@@ -353,6 +379,8 @@ impl Graph {
             let mut holders: Vec<_> =
                 entity.holders.iter().map(|h| format!("{}*{}", name(h.slot), h.count)).collect();
             holders.sort();
+            let weights = entity.holders.iter().map(|holder| weight_units(holder.count));
+            assert_eq!(weights.sum::<u64>(), entity.weight, "an entity weighs what its holders do");
             lines.push(format!("entity {:?}: {}", entity.name, holders.join(" ")));
         }
         for (slot, edges) in self.out.iter().enumerate() {
