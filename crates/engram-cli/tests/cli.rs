@@ -316,6 +316,17 @@ fn what_was_of_use_is_remembered_better() {
     assert_eq!(position(), before);
     ok(&["recall", "--data-dir", &data, "-s", "a", "--cues", &cues, "--reinforce"]);
     assert_eq!(position(), before + 1);
+
+    // Recalling counts what is shown, which is no reason to write a checkpoint.
+    let checkpoints = || -> Vec<_> {
+        let files = fs::read_dir(folder.0.path().join("data/spaces/a")).unwrap().map(Result::unwrap);
+        let checkpoints = files.filter(|file| file.file_name().to_string_lossy().starts_with("checkpoint"));
+        checkpoints.map(|file| (file.file_name(), file.metadata().unwrap().modified().unwrap())).collect()
+    };
+    let before = checkpoints();
+    assert_eq!(before.len(), 1);
+    ok(&["recall", "--data-dir", &data, "-s", "a", "rained"]);
+    assert_eq!(checkpoints(), before);
 }
 
 #[test]

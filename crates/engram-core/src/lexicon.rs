@@ -4,7 +4,7 @@
 use crate::Slot;
 use rust_stemmers::{Algorithm, Stemmer};
 use rustc_hash::FxHashMap;
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_segmentation::UnicodeSegmentation;
 
 /// BM25's saturation of repeated terms. Lower than the usual 1.2: memories are short, and a word said twice in one says
@@ -115,7 +115,10 @@ impl Language {
 /// without stop words, stemmed.
 pub fn terms(text: &str, language: Language) -> Vec<Box<str>> {
     // The same letter may be written as one character or as two.
-    let lower = text.nfc().collect::<String>().to_lowercase();
+    let lower = match is_nfc(text) {
+        true => text.to_lowercase(),
+        false => text.nfc().collect::<String>().to_lowercase(),
+    };
     let parts =
         lower.unicode_words().flat_map(|word| word.split(['\'', '’', '_'])).filter(|part| !part.is_empty());
     let kept = parts.filter(|part| !language.stops(part));

@@ -865,11 +865,11 @@ fn visible_only<'p>(
     options: &RecallOptions,
     postings: &'p [Posting],
 ) -> Cow<'p, [Posting]> {
-    let is_visible = |posting: &Posting| state.is_visible(posting.slot, options.now, options.as_of);
-    match postings.iter().all(is_visible) {
-        true => Cow::Borrowed(postings),
-        false => postings.iter().copied().filter(is_visible).collect(),
+    if !state.hides(options.as_of) {
+        return Cow::Borrowed(postings);
     }
+    let is_visible = |posting: &Posting| state.is_visible(posting.slot, options.now, options.as_of);
+    postings.iter().copied().filter(is_visible).collect()
 }
 
 /// Keeps the `most` highest, best first; of equals the lower slot.

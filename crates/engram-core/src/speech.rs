@@ -1,6 +1,7 @@
 //! How memories are told: who speaks, whether they ask or tell, and whether they say when. Found by rules, in English
 //! beyond the speaker. A cue that names a speaker is after what that speaker said; a question rarely answers another;
-//! and who asks when something was is after a memory that says when.
+//! and who asks when something was is after a memory that says when. A headword ("heifer: young cow") stands where a
+//! speaker does, and counts like one: what a memory begins with before a colon is what it is of.
 
 use crate::Slot;
 use crate::lexicon::{Language, terms};

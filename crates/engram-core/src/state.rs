@@ -137,7 +137,8 @@ pub struct Uses {
     difficulty: f32,
     used_at: Timestamp,
     uses: u32,
-    /// How often a recall showed it. Counted while others read, and lost by a crash back to the last checkpoint.
+    /// How often a recall showed it. Counted while others read, and kept by checkpoints alone: what was counted since
+    /// the newest is lost when the engine ends, for a recall is no reason to write one.
     shown: AtomicU32,
     /// Version of the newest change that reinforced it, 0 before.
     reinforced: u64,
@@ -659,12 +660,17 @@ impl SpaceState {
 
     /// Whether a memory can be recalled at `now`, and was there at `as_of`.
     pub fn is_visible(&self, slot: Slot, now: Timestamp, as_of: Option<Timestamp>) -> bool {
-        if self.expiring == 0 && as_of.is_none() {
+        if !self.hides(as_of) {
             return true;
         }
         let memory = &self.record(slot).memory;
         let alive = memory.expires_at.is_none_or(|at| at > now);
         alive && as_of.is_none_or(|then| memory.stored_at <= then && !self.was_superseded(slot, then))
+    }
+
+    /// Whether there may be memories that a recall does not see.
+    pub fn hides(&self, as_of: Option<Timestamp>) -> bool {
+        self.expiring > 0 || as_of.is_some()
     }
 
     fn was_superseded(&self, slot: Slot, then: Timestamp) -> bool {

@@ -334,7 +334,6 @@ fn close_space(space: &Space) -> Result<()> {
             space.position() > open.opened_at
                 || open.log.bytes() > REPLAY_BYTES_MAX.max(open.checkpoint.1)
                 || space.indexed.load(Ordering::Relaxed) > REINDEXED_MAX
-                || space.counted.load(Ordering::Relaxed)
         }
         LogState::Unborn | LogState::Closed(_) => false,
     };

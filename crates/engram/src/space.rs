@@ -220,8 +220,6 @@ pub struct Space {
     /// Vectors that entered the index since the last checkpoint.
     pub(crate) indexed: AtomicUsize,
     pub(crate) checkpoint_scheduled: AtomicBool,
-    /// A recall was counted since the last checkpoint.
-    pub(crate) counted: AtomicBool,
     /// Held while a checkpoint is written: two at once would write one file.
     pub(crate) checkpointing: Mutex<()>,
 }
@@ -266,7 +264,6 @@ impl Space {
             indexing_scheduled: AtomicBool::new(false),
             indexed: AtomicUsize::new(0),
             checkpoint_scheduled: AtomicBool::new(false),
-            counted: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
         }
     }
@@ -464,7 +461,6 @@ impl Space {
     pub fn note_shown<'a>(&self, ids: impl IntoIterator<Item = &'a MemoryId>) {
         let state = self.read();
         state.note_shown(ids.into_iter().filter_map(|id| state.slot(id)));
-        self.counted.store(true, Ordering::Relaxed);
     }
 
     /// Strengthens memories that a recall gave and that were of use; those that are gone by now are passed over.

@@ -124,16 +124,13 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
     let _alone = space.checkpointing.lock();
     let position = space.position();
     match &*space.log.lock() {
-        LogState::Open(open)
-            if open.checkpoint.0 < position
-                || space.indexed.load(Ordering::Relaxed) > 0
-                || space.counted.load(Ordering::Relaxed) => {}
+        LogState::Open(open) if open.checkpoint.0 < position || space.indexed.load(Ordering::Relaxed) > 0 => {
+        }
         // Written meanwhile, nothing to write, or the folder is no longer ours.
         _ => return Ok(()),
     }
     let vfs = space.shared.options.vfs.clone();
     space.indexed.store(0, Ordering::Relaxed);
-    space.counted.store(false, Ordering::Relaxed);
     let mut writer = CheckpointWriter::create(vfs.clone(), &space.dir, LogPosition(position))?;
     let mut after = None;
     loop {

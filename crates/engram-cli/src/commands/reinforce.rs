@@ -19,7 +19,7 @@ What a recall only showed is counted, and strengthens nothing.")]
 pub(crate) struct Reinforce {
     #[command(flatten)]
     space: InSpace,
-    /// Memories that were used
+    /// Memories that the outcome is about
     #[arg(required = true, value_parser = memory_id)]
     ids: Vec<String>,
     /// How it turned out

@@ -102,9 +102,11 @@ struct Set {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum DecayName {
+    /// The power law of FSRS-6: stability grows with spaced use
     Fsrs6,
-    /// ACT-R's base-level activation
+    /// ACT-R's base-level activation: every use counts, the newer the more
     Actr,
+    /// Nothing is forgotten
     None,
 }
 
