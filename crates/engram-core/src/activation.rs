@@ -25,6 +25,8 @@ const NEXT: [f64; 2] = [0.15, 0.1];
 const PREVIOUS: [f64; 2] = [0.1, 0.05];
 const ENTITIES: f64 = 1.0;
 const LINKS: f64 = 0.6;
+/// What memory was used with it or next, for a weight that sums to 1. Not fitted: no set tells what was used. As links.
+const LEARNED: f64 = 0.6;
 /// Strength of a link followed against its direction.
 const BACKWARDS: f64 = 0.5;
 /// An entity that more memories mention than this share of the space says too little to follow...
@@ -48,6 +50,8 @@ pub enum Via {
     Link(u32),
     /// Against the `n`-th incoming link.
     LinkBack(u32),
+    /// To the `n`-th memory that was learned to be used with it or next.
+    Learned(u32),
 }
 
 /// One movement of mass, kept when tracing.
@@ -390,7 +394,7 @@ impl Walk<'_> {
         fan.sum = from_neighbours + from_entities;
     }
 
-    /// Neighbours in the same context and at the ends of links, with their weights.
+    /// Neighbours in the same context, what use has taught, and the ends of links, with their weights.
     fn for_each_neighbour(&self, slot: Slot, mut give: impl FnMut(Slot, Via, f64)) {
         let start = Some(slot).filter(|_| !self.without.has(Part::Order));
         let (mut after, mut before) = (start, start);
@@ -403,6 +407,11 @@ impl Walk<'_> {
             if let Some(to) = before.filter(|&to| (self.visible)(to)) {
                 give(to, Via::Order(-(distance as i8) - 1), PREVIOUS[distance]);
             }
+        }
+        let learned = self.graph.learned();
+        let fan: f64 = learned.of(slot).map(|(_, weight)| weight).sum();
+        for (at, (to, weight)) in learned.of(slot).enumerate().filter(|(_, (to, _))| (self.visible)(*to)) {
+            give(to, Via::Learned(at as u32), LEARNED / fan.max(1.0) * weight);
         }
         let (out, incoming) = (self.graph.out(slot), self.graph.incoming(slot));
         if (out.is_empty() && incoming.is_empty()) || self.without.has(Part::Links) {

@@ -4,6 +4,7 @@
 
 use crate::Slot;
 use crate::id::{MemoryId, Timestamp};
+use crate::learned::Learned;
 use crate::lexicon::Posting;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -111,6 +112,8 @@ pub struct Graph {
     incoming: Vec<Vec<Edge>>,
     waiting: FxHashMap<MemoryId, Vec<Waiting>>,
     links: usize,
+
+    learned: Learned,
 }
 
 impl Graph {
@@ -350,6 +353,16 @@ impl Graph {
     /// Links that lead to a memory, ordered by source, then kind.
     pub fn incoming(&self, slot: Slot) -> &[Edge] {
         self.incoming.get(slot as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// What use has taught.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    /// What use has taught, to teach it more.
+    pub fn learned_mut(&mut self) -> &mut Learned {
+        &mut self.learned
     }
 
     /// Explicit links, those that wait included.

@@ -16,6 +16,7 @@ pub mod graph;
 pub mod hnsw;
 pub mod id;
 pub mod kernels;
+pub mod learned;
 pub mod lexicon;
 pub mod limits;
 pub mod memory;

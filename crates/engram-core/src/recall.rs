@@ -847,6 +847,7 @@ impl<'a> Ranking<'a> {
         match via {
             Via::Order(places) if *places > 0 => "next".into(),
             Via::Order(_) => "previous".into(),
+            Via::Learned(_) => "learned".into(),
             Via::Entity(id) => format!("entity:{}", graph.entity(*id).name),
             Via::Link(at) => graph.out(from)[*at as usize].kind.to_string(),
             Via::LinkBack(at) => format!("{}^-1", graph.incoming(from)[*at as usize].kind),

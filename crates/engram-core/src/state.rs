@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Place};
 use crate::hnsw::{Hnsw, HnswParams};
 use crate::id::{MemoryId, Timestamp};
+use crate::learned::{LastUse, Row, Used, one_more_trial};
 use crate::lexicon::{Language, Lexicon};
 use crate::memory::{Link, Memory};
 use crate::speech::Speeches;
@@ -136,7 +137,9 @@ pub struct Uses {
     stability_days: f32,
     difficulty: f32,
     used_at: Timestamp,
-    uses: u32,
+    uses: u16,
+    /// Uses that served, as `learned` counts them.
+    trials: u16,
     /// How often a recall showed it. Counted while others read, and kept by checkpoints alone: what was counted since
     /// the newest is lost when the engine ends, for a recall is no reason to write one.
     shown: AtomicU32,
@@ -148,8 +151,8 @@ const _: () = assert!(size_of::<Uses>() == 32);
 
 impl Uses {
     /// As a checkpoint kept them.
-    pub fn saved(strength: Option<Strength>, reinforced: u64, shown: u32) -> Self {
-        let mut uses = Self { shown: AtomicU32::new(shown), reinforced, ..Self::default() };
+    pub fn saved(strength: Option<Strength>, trials: u16, reinforced: u64, shown: u32) -> Self {
+        let mut uses = Self { trials, shown: AtomicU32::new(shown), reinforced, ..Self::default() };
         if let Some(strength) = strength {
             uses.set(strength);
         }
@@ -158,14 +161,20 @@ impl Uses {
 
     fn set(&mut self, strength: Strength) {
         (self.stability_days, self.difficulty) = (strength.stability_days, strength.difficulty);
-        (self.used_at, self.uses) = (strength.used_at, strength.uses.get());
+        self.used_at = strength.used_at;
+        self.uses = u16::try_from(strength.uses.get()).unwrap_or(u16::MAX);
     }
 
     /// How well the memory is learned; none until it is used for the first time.
     pub fn strength(&self) -> Option<Strength> {
-        let uses = NonZeroU32::new(self.uses)?;
+        let uses = NonZeroU32::new(u32::from(self.uses))?;
         let Self { stability_days, difficulty, used_at, .. } = *self;
         Some(Strength { stability_days, difficulty, used_at, uses })
+    }
+
+    /// Uses that served, as `learned` counts them.
+    pub fn trials(&self) -> u16 {
+        self.trials
     }
 
     /// Version of the newest change that reinforced it, 0 before.
@@ -181,7 +190,7 @@ impl Uses {
 
 impl Clone for Uses {
     fn clone(&self) -> Self {
-        Self::saved(self.strength(), self.reinforced, self.shown())
+        Self::saved(self.strength(), self.trials, self.reinforced, self.shown())
     }
 }
 
@@ -252,7 +261,9 @@ impl SpaceState {
                 self.store(version, *memory, analysis.expect("a stored memory was analysed"))
             }
             Change::Deleted(id) => {
-                if self.slot_before(&id, version).is_some() {
+                if let Some(slot) = self.slot_before(&id, version) {
+                    let arrival = self.record(slot).arrival;
+                    self.graph.learned_mut().forget(version, arrival);
                     self.delete(&id);
                 }
             }
@@ -260,6 +271,9 @@ impl SpaceState {
             Change::Unlinked { from, to, kind } => self.unlink(version, &from, &to, &kind),
             Change::Reinforced { ids, outcome, at } => {
                 ids.iter().for_each(|id| self.reinforce(version, id, outcome, at));
+                if outcome != Outcome::Contradicted {
+                    self.learn(version, &ids, at);
+                }
             }
             Change::Settings(settings) => self.settle(settings),
             Change::Keyed(keyed) => self.remember_key(version, keyed),
@@ -322,6 +336,9 @@ impl SpaceState {
         let uses = kept.map(|slot| self.record(slot).uses.clone());
         if let Some(slot) = known {
             self.clear(slot);
+            if kept.is_none() {
+                self.graph.learned_mut().forget(version, arrival);
+            }
         }
         let slot = known.or_else(|| self.free.pop()).unwrap_or(self.records.len() as Slot);
         self.place(slot, arrival, version, memory, analysis);
@@ -336,7 +353,29 @@ impl SpaceState {
             let strength = uses.strength().unwrap_or_else(|| Strength::learned(learned));
             uses.set(strength.used(at, outcome));
             uses.reinforced = version;
+            if outcome != Outcome::Contradicted {
+                uses.trials = one_more_trial(uses.trials);
+            }
         }
+    }
+
+    fn learn(&mut self, version: u64, ids: &[MemoryId], at: Timestamp) {
+        let (records, arrivals) = (&self.records, &self.arrivals);
+        let used = |slot: Slot| {
+            let record = records[slot as usize].as_ref().expect("the slot was taken from this state");
+            Used { arrival: record.arrival, slot, trials: record.uses.trials }
+        };
+        // One that came later under the same id is another.
+        let slots = ids.iter().filter_map(|id| self.slots.get(id).copied());
+        let members: Vec<Used> = slots.map(used).filter(|member| member.arrival < version).collect();
+        let find = |arrival: u64| arrivals.get(&arrival).copied().map(used);
+        self.graph.learned_mut().learn(version, at, &members, find);
+    }
+
+    /// Takes over what a checkpoint kept of what was learned; its memories may come before or after.
+    pub fn restore_learned(&mut self, last: LastUse, rows: &[Row]) {
+        let arrivals = &self.arrivals;
+        self.graph.learned_mut().restore(last, rows, |arrival| arrivals.get(&arrival).copied());
     }
 
     /// Notes that a recall showed these memories. Changes nothing else, and needs no lock but that of a reader.
@@ -397,6 +436,7 @@ impl SpaceState {
             self.graph.link(slot, &link.to, self.slots.get(&link.to).copied(), &link.kind, link.weight);
         }
         self.graph.arrive(&memory.id, slot);
+        self.graph.learned_mut().place(arrival, slot);
         let place = Place { occurred_at: memory.occurred_at, arrival, slot };
         let context = memory.context.clone();
         self.records[slot as usize] = Some(Record { memory, arrival, version, uses: Uses::default() });
@@ -714,6 +754,17 @@ impl SpaceState {
                 record.uses.strength()
             ));
         }
+        let id = |arrival: &u64| self.arrivals.get(arrival).map_or("nobody".into(), |slot| name(*slot));
+        for row in self.graph.learned().rows().iter().filter(|row| !row.pairs.is_empty()) {
+            let mut pairs: Vec<_> =
+                row.pairs.iter().map(|(to, count)| format!("{}*{count}", id(to))).collect();
+            pairs.sort();
+            lines.push(format!("learned {} in {}: {}", id(&row.arrival), row.trials, pairs.join(" ")));
+        }
+        let last = self.graph.learned().last();
+        let mut used: Vec<_> = last.arrivals.iter().map(id).collect();
+        used.sort();
+        lines.push(format!("used last, at {}: {}", last.at.0, used.join(" ")));
         for (term, postings) in self.lexicon.dump() {
             let mut holders: Vec<_> =
                 postings.iter().map(|p| format!("{}*{}", name(p.slot), p.count)).collect();

@@ -6,6 +6,7 @@ use engram_core::Slot;
 use engram_core::activation::{Spread, Via, Walk};
 use engram_core::graph::{Graph, Place};
 use engram_core::id::{MemoryId, Timestamp};
+use engram_core::learned::Used;
 use engram_core::without::Without;
 
 /// A graph of links, given as pairs of slots.
@@ -29,7 +30,7 @@ fn spread(graph: &Graph, seeds: &[(Slot, f64)]) -> Spread {
     spread
 }
 
-/// A pseudo-random graph with contexts, names and links.
+/// A pseudo-random graph with contexts, names, links and habits.
 fn tangled(seed: u64) -> Graph {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut graph = Graph::default();
@@ -52,6 +53,12 @@ fn tangled(seed: u64) -> Graph {
         if from != to {
             graph.link(from, &id, Some(to), ["a", "b"][random.usize(0..2)], random.f32() * 0.9 + 0.1);
         }
+    }
+    for version in 1..20 {
+        let used = |slot: Slot| Used { arrival: u64::from(slot), slot, trials: 1 };
+        let members: Vec<Used> = (0..random.usize(1..4)).map(|_| used(random.u32(0..40))).collect();
+        let at = Timestamp(version as i64);
+        graph.learned_mut().learn(version, at, &members, |arrival| Some(used(arrival as Slot)));
     }
     graph
 }
@@ -99,6 +106,8 @@ fn associations(graph: &Graph, from: Slot, via: Via, to: Slot) -> Vec<Vec<(Slot,
     match via {
         Via::Order(places) => vec![vec![(from, via), (to, Via::Order(-places))]],
         Via::Entity(_) => vec![vec![(from, via)], vec![(to, via)]],
+        // What is learned is seen from the memory that leads on alone.
+        Via::Learned(_) => vec![vec![(from, via)]],
         Via::Link(at) => {
             let kind = &graph.out(from)[at as usize].kind;
             let back = graph.incoming(to).iter().position(|edge| edge.other == from && edge.kind == *kind);
@@ -144,7 +153,7 @@ fn without_an_association_that_a_path_names_at_least_its_share_is_missing() {
         }
     }
     assert!(checked > 10_000, "only {checked} associations were named");
-    assert_eq!(kinds.len(), 4, "every kind of association was on a path: {kinds:?}");
+    assert_eq!(kinds.len(), 5, "every kind of association was on a path: {kinds:?}");
 }
 
 #[test]

@@ -66,7 +66,10 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
 fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
     let text = || "a".to_owned();
     let time: Time = read(json!("2024-01-01T00:00:00Z"));
+    let learned = LearnedOut { to: text(), weight: 0.5 };
+    assert_fields("LearnedOut", learned.clone());
     let usage = UsageOut {
+        learned: vec![learned],
         uses: 1,
         used_at: time,
         shown: 0,
@@ -74,7 +77,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         difficulty: 1.0,
         retrievability: 1.0,
     };
-    assert_fields("UsageOut", usage);
+    assert_fields("UsageOut", usage.clone());
     let memory = MemoryOut {
         id: text(),
         content: Some(text()),
@@ -136,6 +139,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         memories: 0,
         links: 0,
         links_waiting: 0,
+        learned: 0,
         contexts: 0,
         entities: 0,
         terms: 0,

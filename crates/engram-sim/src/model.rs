@@ -21,8 +21,19 @@ pub(crate) struct ModelSpace {
     pub(crate) memories: Vec<Memory>,
     /// How well those that were used are learned.
     pub(crate) strengths: BTreeMap<MemoryId, Strength>,
+    /// How often those that were used served, and which others took part how often.
+    pub(crate) habits: BTreeMap<MemoryId, Habit>,
+    /// When memories were used last, and which.
+    pub(crate) last: (Timestamp, BTreeSet<MemoryId>),
     /// Idempotency keys with what was asked and answered.
     keys: BTreeMap<String, (Vec<NewMemory>, Vec<MemoryId>)>,
+}
+
+/// What use has taught of a memory.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Habit {
+    pub(crate) trials: u16,
+    pub(crate) counts: BTreeMap<MemoryId, u16>,
 }
 
 /// What a request is answered: ids, or why not.
@@ -61,7 +72,7 @@ impl ModelSpace {
         memories: Vec<Memory>,
         strengths: BTreeMap<MemoryId, Strength>,
     ) -> Self {
-        Self { settings, memories, strengths, keys: BTreeMap::new() }
+        Self { settings, memories, strengths, ..Self::default() }
     }
 
     /// The same but for what cannot be seen from outside.
@@ -81,13 +92,18 @@ impl ModelSpace {
         let before = self.memories.clone();
         let answer = self.change(request, now)?;
         // What is gone or says something else was not used yet.
-        self.strengths.retain(|id, _| {
+        let now = &self.memories;
+        let is_kept = |id: &MemoryId| {
             let of = |memories: &[Memory]| {
                 let memory = memories.iter().find(|memory| memory.id == *id)?;
                 Some((memory.content.clone(), memory.embedding.clone()))
             };
-            of(&self.memories).is_some() && of(&self.memories) == of(&before)
-        });
+            of(now).is_some() && of(now) == of(&before)
+        };
+        self.strengths.retain(|id, _| is_kept(id));
+        self.habits.retain(|id, _| is_kept(id));
+        self.habits.values_mut().for_each(|habit| habit.counts.retain(|id, _| is_kept(id)));
+        self.last.1.retain(is_kept);
         Ok(answer)
     }
 
@@ -101,7 +117,28 @@ impl ModelSpace {
             let strength = self.strengths.entry(id.clone()).or_insert(learned);
             *strength = strength.used(now, outcome);
         }
+        if outcome != Outcome::Contradicted {
+            self.learn(&ids, now);
+        }
         Ok(ids.into_iter().cloned().collect())
+    }
+
+    /// Each memory learns which others were used with it, and those used before which follow within ten minutes.
+    fn learn(&mut self, ids: &BTreeSet<&MemoryId>, now: Timestamp) {
+        let used: BTreeSet<MemoryId> = ids.iter().copied().cloned().collect();
+        let (at, before) = std::mem::replace(&mut self.last, (now, used.clone()));
+        for id in &used {
+            self.habits.entry(id.clone()).or_default().trials += 1;
+        }
+        let follows = now.0 - at.0 <= 600_000_000;
+        for from in used.union(&before) {
+            let habit = self.habits.entry(from.clone()).or_default();
+            let together = used.iter().filter(|to| used.contains(from) && *to != from);
+            let next = used.iter().filter(|to| follows && before.contains(from) && !before.contains(to));
+            for to in together.chain(next) {
+                *habit.counts.entry(to.clone()).or_default() += 1;
+            }
+        }
     }
 
     fn change(&mut self, request: &Request, now: Timestamp) -> Answer {

@@ -1,14 +1,16 @@
 //! An engine on a faulty disk beside the model of what it acknowledged. A step does the same to both and compares the
 //! answers; `recover` opens the engine after a fault and finds out which of the possible states it has.
 
-use crate::model::{Answer, Model, ModelSpace};
+use crate::model::{Answer, Habit, Model, ModelSpace};
 use crate::workload::{Request, Step, Store, Workload};
 use engram::clock::Clock;
 use engram::{
-    Condition, Cue, Engine, Error, ErrorKind, FaultyVfs, Field, Filter, HnswParams, Memory, Operand, Options,
-    RecallOptions, Result, Selection, Space, SpaceName, StoreOptions, SyncMode, Test, Timestamp, Vfs,
+    Condition, Cue, Engine, Error, ErrorKind, FaultyVfs, Field, Filter, HnswParams, Memory, MemoryId,
+    Operand, Options, RecallOptions, Result, Selection, Space, SpaceName, StoreOptions, SyncMode, Test,
+    Timestamp, Vfs,
 };
 use engram_core::associate::Analysis;
+use engram_core::learned::{LastUse, Row};
 use engram_core::state::{Change, SpaceState, Uses};
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -303,11 +305,25 @@ fn rebuilt(space: &ModelSpace) -> SpaceState {
     state.apply(1, Change::Settings(space.settings), None);
     for (slot, memory) in (0..).zip(&space.memories) {
         let analysis = Analysis::of(memory, &space.settings);
-        let uses = Uses::saved(space.strengths.get(&memory.id).copied(), 0, 0);
+        let trials = space.habits.get(&memory.id).map_or(0, |habit| habit.trials);
+        let uses = Uses::saved(space.strengths.get(&memory.id).copied(), trials, 0, 0);
         let version = u64::from(slot) + 2;
         state.place_saved(slot, version, version, memory.clone(), uses, &analysis);
     }
     state.finish_placing();
+    let arrival = |id: &MemoryId| {
+        let at = space.memories.iter().position(|memory| memory.id == *id);
+        at.expect("what was used is there still") as u64 + 2
+    };
+    let row = |(id, habit): (&MemoryId, &Habit)| Row {
+        arrival: arrival(id),
+        trials: habit.trials,
+        pairs: habit.counts.iter().map(|(to, count)| (arrival(to), *count)).collect(),
+    };
+    let rows: Vec<Row> = space.habits.iter().map(row).collect();
+    let (at, used) = &space.last;
+    let last = LastUse { version: u64::MAX, at: *at, arrivals: used.iter().map(arrival).collect() };
+    state.restore_learned(last, &rows);
     state
 }
 

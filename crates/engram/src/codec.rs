@@ -3,6 +3,7 @@
 
 use engram_core::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use engram_core::id::{MemoryId, Timestamp};
+use engram_core::learned::{LastUse, Row};
 use engram_core::lexicon::Language;
 use engram_core::memory::{Link, Memory, MemoryKind, check_link};
 use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, Uses};
@@ -10,8 +11,10 @@ use engram_core::vector::check_embedding;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 
-/// Version of the encoding that this program writes.
-const VERSION: u8 = 1;
+/// Version of the encoding of changes.
+const CHANGES_VERSION: u8 = 1;
+/// Version of the encoding of checkpoints. 1 knew nothing of what use teaches, and is read, too.
+const PARTS_VERSION: u8 = 2;
 
 /// One change of the log.
 #[derive(Serialize, Deserialize)]
@@ -89,6 +92,7 @@ struct WireStrength {
     stability_days: f32,
     difficulty: f32,
     used_at: i64,
+    /// In the low 16 bits; the trials above them.
     uses: u32,
 }
 
@@ -125,7 +129,16 @@ enum WirePart<'a> {
     Keyed(u64, WireKeyed<'a>),
     IndexVersions(Vec<(u32, u64)>),
     IndexBytes(#[serde(borrow)] &'a serde_bytes::Bytes),
+    Learned(WireLastUse, Vec<WireRow>),
 }
+
+/// The newest request that used memories: version, time, arrivals.
+#[derive(Serialize, Deserialize)]
+struct WireLastUse(u64, i64, Vec<u64>);
+
+/// What was learned of a memory: arrival, trials, and pairs of arrival and count.
+#[derive(Serialize, Deserialize)]
+struct WireRow(u64, u16, Vec<(u64, u16)>);
 
 /// One frame of a checkpoint.
 #[derive(Debug)]
@@ -140,11 +153,13 @@ pub(crate) enum Part {
     IndexVersions(Vec<(u32, u64)>),
     /// The next piece of the index.
     IndexBytes(Vec<u8>),
+    /// Some of what use has taught, and the newest request that taught.
+    Learned { last: LastUse, rows: Vec<Row> },
 }
 
 /// The bytes of one request's changes.
 pub(crate) fn encode_changes<'a>(changes: impl Iterator<Item = &'a Change>) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+    let mut bytes = vec![CHANGES_VERSION];
     for change in changes {
         bytes = match change {
             Change::Stored(memory) => with_memory(memory, |wire| extend(bytes, &Wire::Stored(wire))),
@@ -167,7 +182,7 @@ pub(crate) fn encode_changes<'a>(changes: impl Iterator<Item = &'a Change>) -> V
 
 /// The changes of one request.
 pub(crate) fn decode_changes(bytes: &[u8]) -> Result<Vec<Change>, String> {
-    let mut rest = versioned(bytes)?;
+    let mut rest = versioned(bytes, CHANGES_VERSION)?;
     let mut changes = Vec::new();
     while !rest.is_empty() {
         let (wire, after) = postcard::take_from_bytes::<Wire<'_>>(rest).map_err(|error| error.to_string())?;
@@ -197,7 +212,7 @@ pub(crate) fn decode_changes(bytes: &[u8]) -> Result<Vec<Change>, String> {
 
 /// The bytes of one frame of a checkpoint.
 pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
-    let bytes = vec![VERSION];
+    let bytes = vec![PARTS_VERSION];
     match part {
         Part::Settings(settings) => extend(bytes, &WirePart::Settings(wire_settings(settings))),
         Part::Memory { slot, arrival, version, uses, memory } => with_memory(memory, |wire| {
@@ -206,12 +221,18 @@ pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
         Part::Keyed { version, keyed } => extend(bytes, &WirePart::Keyed(*version, wire_keyed(keyed))),
         Part::IndexVersions(versions) => extend(bytes, &WirePart::IndexVersions(versions.clone())),
         Part::IndexBytes(piece) => extend(bytes, &WirePart::IndexBytes(serde_bytes::Bytes::new(piece))),
+        Part::Learned { last, rows } => {
+            let rows = rows.iter().map(|row| WireRow(row.arrival, row.trials, row.pairs.clone())).collect();
+            let last = WireLastUse(last.version, last.at.0, last.arrivals.clone());
+            extend(bytes, &WirePart::Learned(last, rows))
+        }
     }
 }
 
 /// One frame of a checkpoint.
 pub(crate) fn decode_part(bytes: &[u8]) -> Result<Part, String> {
-    let wire = postcard::from_bytes::<WirePart<'_>>(versioned(bytes)?).map_err(|error| error.to_string())?;
+    let wire = postcard::from_bytes::<WirePart<'_>>(versioned(bytes, PARTS_VERSION)?)
+        .map_err(|error| error.to_string())?;
     Ok(match wire {
         WirePart::Settings(settings) => Part::Settings(read_settings(&settings)?),
         WirePart::Memory(slot, arrival, version, uses, memory) => {
@@ -221,6 +242,10 @@ pub(crate) fn decode_part(bytes: &[u8]) -> Result<Part, String> {
         WirePart::Keyed(version, keyed) => Part::Keyed { version, keyed: read_keyed(&keyed)? },
         WirePart::IndexVersions(versions) => Part::IndexVersions(versions),
         WirePart::IndexBytes(piece) => Part::IndexBytes(piece.to_vec()),
+        WirePart::Learned(WireLastUse(version, at, arrivals), rows) => Part::Learned {
+            last: LastUse { version, at: Timestamp(at), arrivals },
+            rows: rows.into_iter().map(read_row).collect::<Result<_, _>>()?,
+        },
     })
 }
 
@@ -228,10 +253,13 @@ fn extend(bytes: Vec<u8>, wire: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(wire, bytes).expect("writing into memory cannot fail, and every length is known")
 }
 
-fn versioned(bytes: &[u8]) -> Result<&[u8], String> {
+/// What follows the version, if that is 1 to `newest`.
+fn versioned(bytes: &[u8], newest: u8) -> Result<&[u8], String> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => Ok(rest),
-        Some((version, _)) => Err(format!("encoding version {version}, this program reads {VERSION}")),
+        Some((version, rest)) if (1..=newest).contains(version) => Ok(rest),
+        Some((version, _)) => {
+            Err(format!("encoding version {version}, this program reads versions up to {newest}"))
+        }
         None => Err("empty payload".to_string()),
     }
 }
@@ -310,15 +338,22 @@ fn wire_uses(uses: &Uses) -> WireUses {
         stability_days: strength.stability_days,
         difficulty: strength.difficulty,
         used_at: strength.used_at.0,
-        uses: strength.uses.get(),
+        uses: strength.uses.get() | u32::from(uses.trials()) << 16,
     });
     WireUses { strength, reinforced: uses.reinforced(), shown: uses.shown() }
+}
+
+fn read_row(WireRow(arrival, trials, pairs): WireRow) -> Result<Row, String> {
+    match pairs.iter().find(|(_, count)| *count > trials) {
+        Some((_, count)) => Err(format!("a memory took part in {count} of {trials} trials")),
+        None => Ok(Row { arrival, trials, pairs }),
+    }
 }
 
 fn read_uses(wire: &WireUses) -> Result<Uses, String> {
     let read = |wire: &WireStrength| {
         let (stability_days, difficulty) = (wire.stability_days, wire.difficulty);
-        match NonZeroU32::new(wire.uses) {
+        match NonZeroU32::new(wire.uses & 0xffff) {
             Some(uses) if stability_days > 0.0 && (1.0..=10.0).contains(&difficulty) => {
                 Ok(Strength { stability_days, difficulty, used_at: Timestamp(wire.used_at), uses })
             }
@@ -328,7 +363,8 @@ fn read_uses(wire: &WireUses) -> Result<Uses, String> {
             )),
         }
     };
-    Ok(Uses::saved(wire.strength.as_ref().map(read).transpose()?, wire.reinforced, wire.shown))
+    let trials = wire.strength.as_ref().map_or(0, |strength| (strength.uses >> 16) as u16);
+    Ok(Uses::saved(wire.strength.as_ref().map(read).transpose()?, trials, wire.reinforced, wire.shown))
 }
 
 fn wire_settings(settings: &SpaceSettings) -> WireSettings<'_> {
@@ -453,6 +489,9 @@ mod tests {
             }
             drop(decode_changes(&bytes[..at]));
         }
-        assert_eq!(decode_changes(&[9]).unwrap_err(), "encoding version 9, this program reads 1");
+        assert_eq!(
+            decode_changes(&[9]).unwrap_err(),
+            "encoding version 9, this program reads versions up to 1"
+        );
     }
 }

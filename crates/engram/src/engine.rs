@@ -567,6 +567,7 @@ fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut
             Part::Keyed { version, keyed } => state.apply(version, Change::Keyed(keyed), None),
             Part::IndexVersions(of_nodes) => versions.extend(of_nodes),
             Part::IndexBytes(piece) => index.extend(piece),
+            Part::Learned { last, rows } => state.restore_learned(last, &rows),
         }
         Ok(())
     };

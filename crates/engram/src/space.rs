@@ -10,7 +10,6 @@ use engram_core::Slot;
 use engram_core::associate::Analysis;
 use engram_core::calibrate::Evidence;
 use engram_core::cue::{Cue, Filter, Hit, Parts, RecallOptions};
-use engram_core::decay::{Outcome, Strength};
 use engram_core::error::shown;
 use engram_core::hnsw;
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
@@ -24,6 +23,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+mod uses;
+
+pub use uses::Usage;
 
 /// Vectors that may wait for the index; beyond, whoever stores helps to index.
 const UNINDEXED_MAX: usize = 8192;
@@ -149,17 +152,6 @@ pub enum ActivateFrom {
     Seeds(Vec<(MemoryId, f64)>),
 }
 
-/// How a memory was used.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Usage {
-    /// How well it is learned.
-    pub strength: Strength,
-    /// How often a recall showed it.
-    pub shown: u32,
-    /// Probability, 0..=1, that it is still remembered.
-    pub retrievability: f64,
-}
-
 /// How activation lies after spreading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activated {
@@ -188,6 +180,8 @@ pub struct SpaceSummary {
     pub links: usize,
     /// Links that wait for their target.
     pub links_waiting: usize,
+    /// Associations that use has taught.
+    pub learned: usize,
     /// Contexts.
     pub contexts: usize,
     /// Names that memories mention.
@@ -457,50 +451,6 @@ impl Space {
         })
     }
 
-    /// Notes that a recall showed these memories, those that are gone passed over. Kept with the next checkpoint.
-    pub fn note_shown<'a>(&self, ids: impl IntoIterator<Item = &'a MemoryId>) {
-        let state = self.read();
-        state.note_shown(ids.into_iter().filter_map(|id| state.slot(id)));
-    }
-
-    /// Strengthens memories that a recall gave and that were of use; those that are gone by now are passed over.
-    pub fn reinforce_hits(&self, ids: &[MemoryId]) -> Result<u64> {
-        let ids = ids.to_vec();
-        let ack = self.writer.submit(self, Reads::Ids(ids.clone()), move |state, at| {
-            let ids: Vec<MemoryId> = ids.into_iter().filter(|id| state.slot(id).is_some()).collect();
-            let change = Change::Reinforced { ids: ids.clone(), outcome: Outcome::Used, at };
-            Ok(Plan { changes: if ids.is_empty() { vec![] } else { vec![(change, None)] }, ids })
-        })?;
-        Ok(ack.position)
-    }
-
-    /// Strengthens memories that were used, and weakens those that turned out wrong; all or none, each once. A use long
-    /// after the one before strengthens most.
-    pub fn reinforce(&self, ids: &[MemoryId], outcome: Outcome) -> Result<u64> {
-        if ids.is_empty() || ids.len() > CUE_IDS_MAX {
-            return invalid(format!("ids has {} entries, 1 to {CUE_IDS_MAX} are allowed", ids.len()));
-        }
-        let name = self.name.clone();
-        let ids: Vec<MemoryId> = ids.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
-        let ack = self.writer.submit(self, Reads::Ids(ids.clone()), move |state, at| {
-            ids.iter().try_for_each(|id| find(state, &name, id).map(drop))?;
-            let change = Change::Reinforced { ids: ids.clone(), outcome, at };
-            Ok(Plan { changes: vec![(change, None)], ids })
-        })?;
-        Ok(ack.position)
-    }
-
-    /// How a memory was used, and how well it is still remembered.
-    pub fn usage(&self, id: &MemoryId) -> Result<Usage> {
-        let state = self.read();
-        let slot = find(&state, &self.name, id)?;
-        Ok(Usage {
-            strength: state.strength(slot),
-            shown: state.record(slot).uses.shown(),
-            retrievability: state.retrievability(slot, self.now()),
-        })
-    }
-
     /// Links a memory to another, which need not be stored yet; a link of the same kind gets the new weight.
     pub fn link(&self, from: &MemoryId, link: Link) -> Result<u64> {
         check_link(&link)?;
@@ -592,6 +542,7 @@ impl Space {
             unindexed: state.unindexed().len(),
             links: state.graph().links(),
             links_waiting: state.graph().links_waiting(),
+            learned: state.graph().learned().len(),
             contexts: state.graph().contexts(),
             entities: state.graph().entities(),
             terms: state.lexicon().terms(),

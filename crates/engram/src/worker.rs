@@ -24,6 +24,9 @@ const INDEX_PIECE_BYTES: usize = 16 << 20;
 /// Nodes of the index whose versions stand in one frame of a checkpoint.
 const INDEX_VERSIONS: usize = 1 << 20;
 
+/// Memories whose learned associations stand in one frame of a checkpoint.
+const LEARNED_ROWS: usize = 1 << 16;
+
 /// Something to do in the background.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Job {
@@ -148,7 +151,7 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
         }
     }
     // Into a list first: the lock of a loop's head is held until the loop ends.
-    let parts = keys_and_index(&space.read());
+    let parts = what_spans_memories(&space.read());
     for part in parts {
         writer.push(&encode_part(&part))?;
     }
@@ -178,9 +181,16 @@ fn memories_after(state: &SpaceState, after: &mut Option<u64>) -> Vec<Part> {
     parts
 }
 
-fn keys_and_index(state: &SpaceState) -> Vec<Part> {
+/// Keys, what was learned, and the index: after all memories, of one moment.
+fn what_spans_memories(state: &SpaceState) -> Vec<Part> {
     let keys = state.keys().map(|(version, keyed)| Part::Keyed { version: *version, keyed: keyed.clone() });
     let mut parts: Vec<Part> = keys.collect();
+    let (last, rows) = (state.graph().learned().last(), state.graph().learned().rows());
+    if last.version > 0 {
+        let some = rows.chunks(LEARNED_ROWS).map(<[_]>::to_vec);
+        let pieces = if rows.is_empty() { vec![vec![]] } else { some.collect() };
+        parts.extend(pieces.into_iter().map(|rows| Part::Learned { last: last.clone(), rows }));
+    }
     if !state.index().is_empty() {
         let slots = (0..state.slots_end() as u32).filter(|slot| state.index().contains(*slot));
         let versions: Vec<(u32, u64)> = slots.map(|slot| (slot, state.record(slot).version)).collect();

@@ -176,14 +176,18 @@ impl World {
             "usage" => {
                 let usage = space.usage(&given.id(0)?)?;
                 let strength = usage.strength;
-                return Ok(vec![format!(
+                let learned: Vec<_> =
+                    usage.learned.iter().map(|(to, weight)| format!("{to} {weight:.3}")).collect();
+                let mut lines = vec![format!(
                     "stability {:.2} d, difficulty {:.2}, uses {}, shown {}, remembered {:.3}",
                     strength.stability_days,
                     strength.difficulty,
                     strength.uses,
                     usage.shown,
                     usage.retrievability
-                )]);
+                )];
+                lines.extend((!learned.is_empty()).then(|| format!("learned: {}", learned.join(", "))));
+                return Ok(lines);
             }
             "summary" => return Ok(vec![self.summary()]),
             "mark" => self.marked = space.dump(),

@@ -234,6 +234,7 @@ fn show(screen: &mut Screen, space: &SpaceOut) -> Result<()> {
     let rows = [
         ("memories", grouped(space.memories)),
         ("links", links),
+        ("learned", grouped(space.learned)),
         ("vectors", vectors),
         ("contexts", grouped(space.contexts)),
         ("entities", grouped(space.entities)),

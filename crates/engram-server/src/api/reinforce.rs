@@ -44,7 +44,7 @@ impl From<OutcomeIn> for Outcome {
 }
 
 /// How a memory was used, and how well it is remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UsageOut {
     /// Uses, learning it included.
     pub uses: u32,
@@ -58,6 +58,17 @@ pub struct UsageOut {
     pub difficulty: f32,
     /// Probability, 0..=1, that it is remembered now, by the law of the space.
     pub retrievability: f64,
+    /// Memories that were used with it or next, strongest first.
+    pub learned: Vec<LearnedOut>,
+}
+
+/// A memory that is associated with another because both were used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedOut {
+    /// Which.
+    pub to: String,
+    /// Share of the uses, 0..=1, that it took part in: used by the same request, or the next within ten minutes.
+    pub weight: f64,
 }
 
 impl From<Usage> for UsageOut {
@@ -69,6 +80,11 @@ impl From<Usage> for UsageOut {
             stability_days: usage.strength.stability_days,
             difficulty: usage.strength.difficulty,
             retrievability: usage.retrievability,
+            learned: usage
+                .learned
+                .into_iter()
+                .map(|(to, weight)| LearnedOut { to: to.to_string(), weight })
+                .collect(),
         }
     }
 }

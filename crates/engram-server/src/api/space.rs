@@ -207,6 +207,8 @@ pub struct SpaceOut {
     pub links: u64,
     /// Explicit links whose target is not stored yet.
     pub links_waiting: u64,
+    /// Associations that use has taught.
+    pub learned: u64,
     /// Contexts.
     pub contexts: u64,
     /// Entities.
@@ -239,6 +241,7 @@ impl SpaceOut {
             memories: 0,
             links: 0,
             links_waiting: 0,
+            learned: 0,
             contexts: 0,
             entities: 0,
             terms: 0,
@@ -260,6 +263,7 @@ impl From<SpaceSummary> for SpaceOut {
             memories: summary.memories as u64,
             links: summary.links as u64,
             links_waiting: summary.links_waiting as u64,
+            learned: summary.learned as u64,
             contexts: summary.contexts as u64,
             entities: summary.entities as u64,
             terms: summary.terms as u64,
