@@ -143,6 +143,10 @@ fn origin(hit: &HitOut) -> String {
     if *confidence < 0.995 {
         parts.push(format!("confidence {}", percent(*confidence)));
     }
+    for objection in &hit.objections {
+        let verb = if objection.kind == "supersedes" { "superseded" } else { "contradicted" };
+        parts.push(format!("{verb} by {}", objection.id));
+    }
     if !hit.duplicates.is_empty() {
         parts.push(format!("also {}", hit.duplicates.join(", ")));
     }

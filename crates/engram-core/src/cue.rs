@@ -2,6 +2,7 @@
 
 use crate::Slot;
 use crate::calibrate::Evidence;
+use crate::confidence::Objection;
 use crate::error::{Error, Result};
 use crate::id::{MemoryId, Timestamp};
 use crate::limits::{CONTENT_BYTES_MAX, CUE_IDS_MAX, FILTER_CONDITIONS_MAX, LIMIT_DEFAULT, LIMIT_MAX};
@@ -296,8 +297,12 @@ pub struct Hit {
     pub relevance_range: [f32; 2],
     /// Probability, 0..=1, that the memory is still remembered now.
     pub retrievability: f32,
+    /// How sure its sources are, 0..=1: its own, its duplicates', and those that speak against it.
+    pub confidence: f32,
     /// Memories that say the same as this one, which stands for them, best first.
     pub duplicates: Vec<Slot>,
+    /// Memories that contradict or supersede it.
+    pub objections: Vec<Objection>,
     /// What made the score.
     pub parts: Parts,
     /// How activation came here, strongest first; filled when explaining.

@@ -8,6 +8,7 @@ pub mod activation;
 mod alike;
 pub mod associate;
 pub mod calibrate;
+pub mod confidence;
 pub mod cue;
 pub mod decay;
 pub mod embed;

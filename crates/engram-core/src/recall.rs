@@ -6,6 +6,7 @@ use crate::Slot;
 use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
 use crate::alike::Alike;
 use crate::calibrate::{Evidence, abstain_below, relevance, relevance_range};
+use crate::confidence::{combined, objections, superseding};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
 use crate::embed::embed;
 use crate::error::{Error, Result};
@@ -73,6 +74,8 @@ const TIME_LOOKED_AT_MAX: usize = 10_000;
 const WEIGHTS_OF_TIME_ALONE: [f32; 2] = [0.05, 10.0];
 /// Memories reached by activation that become candidates, too.
 const REACHED_MAX: usize = 100;
+/// Steps along a chain of memories that supersede one another.
+const SUPERSEDED_STEPS_MAX: usize = 16;
 /// Memories whose similarity to the cue tells what a random memory has.
 const SAMPLE_MAX: usize = 128;
 
@@ -722,6 +725,7 @@ impl<'a> Ranking<'a> {
             };
             *score = self.score(*slot, *score, seed_max, retrievability);
         }
+        self.put_newer_first(&mut ranked);
         keep_best(&mut ranked, usize::MAX);
         let hits = self.hits(&ranked, seed_max);
         let abstain_below = abstain_below(self.vectors.is_some());
@@ -733,6 +737,28 @@ impl<'a> Ranking<'a> {
             abstain,
             activated: self.scratch.pool.touched().len(),
             truncated: self.scratch.spread.truncated,
+        }
+    }
+
+    /// What supersedes a memory comes right before it, unless it is ahead anyway.
+    fn put_newer_first(&self, ranked: &mut Vec<(Slot, f32)>) {
+        let newer = |old: Slot| superseding(self.state, old, |newer| self.may_hit(newer));
+        // Each round goes one step along chains; memories that supersede each other in a circle would go on for ever.
+        for _ in 0..SUPERSEDED_STEPS_MAX {
+            let chains = ranked.iter().flat_map(|&(old, score)| newer(old).map(move |new| (new, score)));
+            let chains: Vec<(Slot, f32)> = chains.collect();
+            let mut is_settled = true;
+            for (new, score) in chains {
+                match ranked.iter_mut().find(|(slot, _)| *slot == new) {
+                    Some((_, ahead)) if *ahead > score => continue,
+                    Some((_, behind)) => *behind = score.next_up(),
+                    None => ranked.push((new, score.next_up())),
+                }
+                is_settled = false;
+            }
+            if is_settled {
+                return;
+            }
         }
     }
 
@@ -764,6 +790,8 @@ impl<'a> Ranking<'a> {
             hit.evidence.gap = hit.score - next;
             hit.relevance = relevance(&hit.evidence);
             hit.relevance_range = relevance_range(&hit.evidence);
+            hit.objections = objections(self.state, hit.slot, |slot| self.is_visible(slot));
+            hit.confidence = combined(self.state, hit.slot, &hit.duplicates, &hit.objections);
         }
         hits
     }
@@ -779,7 +807,6 @@ impl<'a> Ranking<'a> {
         };
         let paths = if self.options.explain { self.paths(slot) } else { Vec::new() };
         let retrievability = self.state.retrievability(slot, self.options.now) as f32;
-        let duplicates = Vec::new();
         let score = evidence.score;
         Hit {
             slot,
@@ -787,7 +814,9 @@ impl<'a> Ranking<'a> {
             relevance: 0.0,
             relevance_range: [0.0; 2],
             retrievability,
-            duplicates,
+            confidence: 0.0,
+            duplicates: Vec::new(),
+            objections: Vec::new(),
             parts,
             paths,
             evidence,

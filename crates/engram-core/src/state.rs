@@ -4,6 +4,7 @@
 
 use crate::Slot;
 use crate::associate::Analysis;
+use crate::confidence::superseding;
 use crate::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use crate::embed;
 use crate::error::{Error, Result};
@@ -714,8 +715,7 @@ impl SpaceState {
     }
 
     fn was_superseded(&self, slot: Slot, then: Timestamp) -> bool {
-        let newer = self.graph.incoming(slot).iter().filter(|edge| &*edge.kind == "supersedes");
-        newer.into_iter().any(|edge| self.record(edge.other).memory.stored_at <= then)
+        superseding(self, slot, |newer| self.record(newer).memory.stored_at <= then).next().is_some()
     }
 
     /// Probability, 0..=1, that a memory is still remembered at `now`.

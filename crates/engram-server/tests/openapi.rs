@@ -94,6 +94,8 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         usage: Some(usage),
     };
     let step = StepOut { via: Some(text()), weight: Some(1.0), memory: text() };
+    let objection = ObjectionOut { id: text(), kind: text(), confidence: 1.0 };
+    assert_fields("ObjectionOut", objection.clone());
     let path = PathOut { share: 1.0, steps: vec![step.clone()] };
     let parts = PartsOut { dense: 0.0, lexical: 0.0, activation: 0.0, bridge: 0.0, time: 0.0 };
     let hit = HitOut {
@@ -104,6 +106,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         retrievability: 1.0,
         tier: text(),
         duplicates: vec![],
+        objections: vec![objection],
         parts: Some(parts),
         paths: Some(vec![path.clone()]),
     };

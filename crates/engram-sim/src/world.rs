@@ -327,7 +327,7 @@ fn rebuilt(space: &ModelSpace) -> SpaceState {
     state
 }
 
-fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<engram::MemoryId>> {
+fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<MemoryId>> {
     let space = || engine.space(request.space());
     match request {
         Request::Store(store) => {

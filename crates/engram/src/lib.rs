@@ -41,6 +41,6 @@ pub use engram_core::without::{Part, Without};
 pub use engram_storage::{FaultyVfs, RealVfs, Vfs};
 pub use error::{Error, ErrorKind, Result};
 pub use space::{
-    ActivateFrom, Activated, Page, Recalled, RecalledHit, RecalledPath, RecalledStep, Selection, Space,
-    SpaceSummary, StoreOptions, Stored, Tier, Usage,
+    ActivateFrom, Activated, Page, Recalled, RecalledHit, RecalledObjection, RecalledPath, RecalledStep,
+    Selection, Space, SpaceSummary, StoreOptions, Stored, Tier, Usage,
 };

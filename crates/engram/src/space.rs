@@ -9,6 +9,7 @@ use crate::writer::{Plan, Prepared, Reads, Writer};
 use engram_core::Slot;
 use engram_core::associate::Analysis;
 use engram_core::calibrate::Evidence;
+use engram_core::confidence::{CONTRADICTS, Objection, SUPERSEDES};
 use engram_core::cue::{Cue, Filter, Hit, Parts, RecallOptions};
 use engram_core::error::shown;
 use engram_core::hnsw;
@@ -111,16 +112,31 @@ pub struct RecalledHit {
     pub relevance_range: [f32; 2],
     /// Probability, 0..=1, that it is still remembered.
     pub retrievability: f32,
+    /// How sure its sources are, 0..=1: its own, its duplicates', and those that speak against it.
+    pub confidence: f32,
     /// Where its payload was.
     pub tier: Tier,
     /// Other memories that it stands for.
     pub duplicates: Vec<MemoryId>,
+    /// Memories that speak against it.
+    pub objections: Vec<RecalledObjection>,
     /// What made the score.
     pub parts: Parts,
     /// How activation came here, when explaining.
     pub paths: Vec<RecalledPath>,
     /// What the relevance rests on: for those who study it.
     pub evidence: Evidence,
+}
+
+/// A memory that speaks against a hit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecalledObjection {
+    /// Which.
+    pub memory: MemoryId,
+    /// The kind of its link: `contradicts`, or `supersedes` where it takes the place of the hit.
+    pub kind: &'static str,
+    /// How sure its own source is, 0..=1.
+    pub confidence: f32,
 }
 
 /// One way that activation took.
@@ -405,8 +421,15 @@ impl Space {
             share: path.share,
             steps: path.steps.into_iter().map(step).collect(),
         };
+        let objection = |objection: Objection| RecalledObjection {
+            memory: id(objection.slot),
+            kind: if objection.supersedes { SUPERSEDES } else { CONTRADICTS },
+            confidence: state.record(objection.slot).memory().confidence,
+        };
         let hit = |hit: Hit| RecalledHit {
             memory: state.memory(hit.slot),
+            confidence: hit.confidence,
+            objections: hit.objections.into_iter().map(objection).collect(),
             score: hit.score,
             relevance: hit.relevance,
             relevance_range: hit.relevance_range,

@@ -12,7 +12,7 @@
 //! patch a "text"       the same, where given
 //! delete a [b ...]     link a b kind 0.5        unlink a b kind        get a
 //! recall "text"        ids=a,b, vector, limit, as_of, now, budget, min_relevance, exact, and a filter;
-//!                      show=activation|retrievability|paths, each hit on a line
+//!                      show=activation|retrievability|confidence|paths, each hit on a line
 //! activate a=1 [b=.5]  limit, budget, now, as_of
 //! count, list, forget  with a filter: must.<field>=value, should.<field>=value, must_not.<field>=value; a value may be
 //!                      one, several (a|b), a range (1..3, either end open) or * (exists)
@@ -438,6 +438,13 @@ fn shown(recalled: &Recalled, given: &Arguments) -> Vec<String> {
         }
         Some("retrievability") => {
             recalled.hits.iter().map(|hit| format!("{} {:.2}", id(hit), hit.retrievability)).collect()
+        }
+        Some("confidence") => {
+            let line = |hit: &RecalledHit| {
+                let objections = hit.objections.iter().map(|o| format!(", {} {}", o.kind, o.memory));
+                format!("{} {:.3}{}", id(hit), hit.confidence, objections.collect::<String>())
+            };
+            recalled.hits.iter().map(line).collect()
         }
         Some("paths") => {
             let lines = |hit: &RecalledHit| {

@@ -3,7 +3,8 @@
 use super::{FilterIn, MemoryOut, Result, Time, memory_ids};
 use crate::error::ApiError;
 use engram::{
-    Activated, Cue, Filter, MemoryId, RecallOptions, Recalled, RecalledHit, RecalledPath, Timestamp,
+    Activated, Cue, Filter, MemoryId, RecallOptions, Recalled, RecalledHit, RecalledObjection, RecalledPath,
+    Timestamp,
 };
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -195,12 +196,32 @@ pub struct HitOut {
     pub tier: String,
     /// Ids of memories that say the same and that this hit stands for.
     pub duplicates: Vec<String>,
+    /// Memories that speak against it, and have lowered `confidence`.
+    pub objections: Vec<ObjectionOut>,
     /// What made the score; with `explain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parts: Option<PartsOut>,
     /// How activation came here, strongest first; with `explain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<PathOut>>,
+}
+
+/// A memory that speaks against a hit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObjectionOut {
+    /// Which.
+    pub id: String,
+    /// The kind of its link: `contradicts` or `supersedes`.
+    pub kind: String,
+    /// How sure its own source is, 0..=1.
+    pub confidence: f32,
+}
+
+impl From<RecalledObjection> for ObjectionOut {
+    fn from(objection: RecalledObjection) -> Self {
+        let RecalledObjection { memory, kind, confidence } = objection;
+        ObjectionOut { id: memory.to_string(), kind: kind.to_owned(), confidence }
+    }
 }
 
 /// The evidence behind a hit.
@@ -257,7 +278,8 @@ impl RecallOut {
 impl HitOut {
     fn new(hit: RecalledHit, explain: bool, with_embedding: bool) -> Self {
         HitOut {
-            memory: MemoryOut::new(hit.memory, with_embedding),
+            memory: MemoryOut { confidence: hit.confidence, ..MemoryOut::new(hit.memory, with_embedding) },
+            objections: hit.objections.into_iter().map(ObjectionOut::from).collect(),
             score: hit.score,
             relevance: hit.relevance,
             relevance_range: explain.then_some(hit.relevance_range),
