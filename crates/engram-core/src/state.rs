@@ -56,7 +56,7 @@ impl Embedder {
 }
 
 /// What is settled for a whole space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct SpaceSettings {
     /// Undecided until the first memory.
     pub embedder: Option<Embedder>,
@@ -68,6 +68,9 @@ pub struct SpaceSettings {
     pub language: Language,
     /// Memories that it may hold.
     pub memories_max: Option<u64>,
+    /// Retrievability, in 0..1, under which a memory is faded: who asks to delete the faded means those. 0: none is.
+    /// Nothing is deleted by itself.
+    pub forget_below: f32,
 }
 
 /// One step of a space's state.
@@ -572,6 +575,12 @@ impl SpaceState {
         };
         if settings.language != self.settings.language && !self.is_empty() {
             return fixed("the language");
+        }
+        if !(0.0..1.0).contains(&settings.forget_below) {
+            return Err(Error::Invalid(format!(
+                "forget_below is {}, it must be at least 0 (nothing is faded) and below 1",
+                settings.forget_below
+            )));
         }
         if self.settings.embedder.is_some() && settings.embedder != self.settings.embedder {
             return fixed("the embedder");

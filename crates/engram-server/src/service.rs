@@ -9,7 +9,8 @@ use crate::api::{
 use crate::error::ApiError;
 use engram::clock::Stopwatch;
 use engram::{
-    ActivateFrom, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, SpaceName, StoreOptions, Tier, limits,
+    ActivateFrom, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, Selection, SpaceName, StoreOptions,
+    Tier, limits,
 };
 use std::sync::Arc;
 
@@ -96,14 +97,18 @@ impl Service {
 
     /// Deletes what a filter or ids select.
     pub fn delete_matching(&self, space: &str, request: DeleteIn) -> Result<DeleteOut> {
-        let which = selection(request.filter, request.ids)?;
-        if which.ids.is_none() && which.filter.is_empty() {
+        let which = Selection { faded: request.faded, ..selection(request.filter, request.ids)? };
+        if which.ids.is_none() && which.filter.is_empty() && !which.faded {
             return Err(ApiError::invalid(
-                "neither ids nor a condition is given, which would delete every memory; \
+                "neither ids nor a condition nor faded is given, which would delete every memory; \
                  name some, or delete the space",
             ));
         }
         let space = self.space(space)?;
+        if request.dry_run && request.faded {
+            let ids = texts(&space.matching(&which)?);
+            return Ok(DeleteOut { count: ids.len(), ids: Some(ids), dry_run: true });
+        }
         if request.dry_run {
             return Ok(DeleteOut { count: space.count(&which)?, ids: None, dry_run: true });
         }

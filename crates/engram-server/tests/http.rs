@@ -258,7 +258,7 @@ fn memories_are_stored_recalled_linked_counted_and_deleted() {
 fn spaces_have_settings_and_can_be_deleted() {
     let server = start();
     let settings = json!({"language": "english", "decay": "none", "decay_from": "occurred_at", "memories_max": 5,
-                          "embedder": {"provider": "caller", "dimensions": 2}});
+                          "forget_below": 0.5, "embedder": {"provider": "caller", "dimensions": 2}});
     let space = server.ask(201, "PUT", "", settings.clone());
     assert_eq!(space["settings"], settings);
     let space = server.ask(200, "PUT", "", json!({"memories_max": 6}));
@@ -268,6 +268,10 @@ fn spaces_have_settings_and_can_be_deleted() {
     );
     server.ask(201, "POST", "/memories", json!({"content": "a", "embedding": [1, 2]}));
     assert_eq!(server.ask(200, "GET", "", Value::Null)["memories"], 1);
+    // It forgets by no law, so nothing is faded.
+    let faded = json!({"faded": true, "dry_run": true});
+    let none = json!({"count": 0, "ids": [], "dry_run": true});
+    assert_eq!(server.ask(200, "POST", "/memories/delete", faded), none);
     let spaces = server.call("GET", "/api/v1/spaces", "").json();
     assert_eq!(spaces["spaces"][0]["name"], "s");
     let status = server.call("GET", "/api/v1/status", "").json();

@@ -52,13 +52,16 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     assert_fields("ActivateIn", read::<ActivateIn>(activate));
     assert_fields("SeedIn", read::<SeedIn>(seed));
     assert_fields("CountIn", read::<CountIn>(json!({"filter": filter, "ids": ["a"]})));
-    assert_fields("DeleteIn", read::<DeleteIn>(json!({"filter": filter, "ids": ["a"], "dry_run": true})));
+    assert_fields(
+        "DeleteIn",
+        read::<DeleteIn>(json!({"filter": filter, "ids": ["a"], "faded": true, "dry_run": true})),
+    );
     let association = json!({"from": "a", "to": "b", "kind": "k", "weight": 0.5});
     assert_fields("AssociationIn", read::<AssociationIn>(association));
     assert_fields("ReinforceIn", read::<ReinforceIn>(json!({"ids": ["a"], "outcome": "used"})));
     let embedder = json!({"provider": "caller", "dimensions": 3, "version": 1});
     assert_fields("EmbedderIn", read::<EmbedderIn>(embedder.clone()));
-    let settings = json!({"embedder": embedder, "decay": "none", "decay_from": "stored_at", "language": "auto", "memories_max": 1});
+    let settings = json!({"embedder": embedder, "decay": "none", "decay_from": "stored_at", "language": "auto", "memories_max": 1, "forget_below": 0.5});
     assert_fields("SpaceSettingsIn", read::<SpaceSettingsIn>(settings));
 }
 
@@ -135,6 +138,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         decay_from: DecayStart::StoredAt,
         language: text(),
         memories_max: None,
+        forget_below: 0.5,
     };
     assert_fields("SpaceSettingsOut", settings.clone());
     let space = SpaceOut {

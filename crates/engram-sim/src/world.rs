@@ -341,7 +341,7 @@ fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<MemoryId>> {
             let equals = Test::Equals(Operand::Json(context.as_str().into()));
             let filter =
                 Filter { must: vec![Condition { field: Field::Context, test: equals }], ..Filter::default() };
-            let mut gone = space()?.delete_matching(&Selection { ids: ids.clone(), filter })?;
+            let mut gone = space()?.delete_matching(&Selection { ids: ids.clone(), filter, faded: false })?;
             gone.sort();
             Ok(gone)
         }

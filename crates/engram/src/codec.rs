@@ -27,6 +27,8 @@ enum Wire<'a> {
     Reinforced(WireReinforced<'a>),
     Settings(WireSettings<'a>),
     Keyed(WireKeyed<'a>),
+    /// Settings with `forget_below`, which those above knew nothing of.
+    Settled(WireSettings<'a>, f32),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -130,6 +132,7 @@ enum WirePart<'a> {
     IndexVersions(Vec<(u32, u64)>),
     IndexBytes(#[serde(borrow)] &'a serde_bytes::Bytes),
     Learned(WireLastUse, Vec<WireRow>),
+    Settled(WireSettings<'a>, f32),
 }
 
 /// The newest request that used memories: version, time, arrivals.
@@ -173,7 +176,9 @@ pub(crate) fn encode_changes<'a>(changes: impl Iterator<Item = &'a Change>) -> V
                 let wire = WireReinforced { ids, outcome: wire_outcome(*outcome), at: at.0 };
                 extend(bytes, &Wire::Reinforced(wire))
             }
-            Change::Settings(settings) => extend(bytes, &Wire::Settings(wire_settings(settings))),
+            Change::Settings(settings) => {
+                extend(bytes, &Wire::Settled(wire_settings(settings), settings.forget_below))
+            }
             Change::Keyed(keyed) => extend(bytes, &Wire::Keyed(wire_keyed(keyed))),
         };
     }
@@ -203,7 +208,8 @@ pub(crate) fn decode_changes(bytes: &[u8]) -> Result<Vec<Change>, String> {
                 },
                 at: Timestamp(wire.at),
             },
-            Wire::Settings(settings) => Change::Settings(read_settings(&settings)?),
+            Wire::Settings(settings) => Change::Settings(read_settings(&settings, 0.0)?),
+            Wire::Settled(settings, below) => Change::Settings(read_settings(&settings, below)?),
             Wire::Keyed(keyed) => Change::Keyed(read_keyed(&keyed)?),
         });
     }
@@ -214,7 +220,9 @@ pub(crate) fn decode_changes(bytes: &[u8]) -> Result<Vec<Change>, String> {
 pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
     let bytes = vec![PARTS_VERSION];
     match part {
-        Part::Settings(settings) => extend(bytes, &WirePart::Settings(wire_settings(settings))),
+        Part::Settings(settings) => {
+            extend(bytes, &WirePart::Settled(wire_settings(settings), settings.forget_below))
+        }
         Part::Memory { slot, arrival, version, uses, memory } => with_memory(memory, |wire| {
             extend(bytes, &WirePart::Memory(*slot, *arrival, *version, wire_uses(uses), wire))
         }),
@@ -234,7 +242,8 @@ pub(crate) fn decode_part(bytes: &[u8]) -> Result<Part, String> {
     let wire = postcard::from_bytes::<WirePart<'_>>(versioned(bytes, PARTS_VERSION)?)
         .map_err(|error| error.to_string())?;
     Ok(match wire {
-        WirePart::Settings(settings) => Part::Settings(read_settings(&settings)?),
+        WirePart::Settings(settings) => Part::Settings(read_settings(&settings, 0.0)?),
+        WirePart::Settled(settings, below) => Part::Settings(read_settings(&settings, below)?),
         WirePart::Memory(slot, arrival, version, uses, memory) => {
             let memory = Box::new(read_memory(memory)?);
             Part::Memory { slot, arrival, version, uses: read_uses(&uses)?, memory }
@@ -385,7 +394,10 @@ fn wire_settings(settings: &SpaceSettings) -> WireSettings<'_> {
     }
 }
 
-fn read_settings(wire: &WireSettings<'_>) -> Result<SpaceSettings, String> {
+fn read_settings(wire: &WireSettings<'_>, forget_below: f32) -> Result<SpaceSettings, String> {
+    if !(0.0..1.0).contains(&forget_below) {
+        return Err(format!("a forget_below of {forget_below}"));
+    }
     let embedder = match wire.embedder {
         Some(WireEmbedder::Caller(dimensions @ 1..=4096)) => {
             Some(Embedder::Caller { dimensions: dimensions as usize })
@@ -405,6 +417,7 @@ fn read_settings(wire: &WireSettings<'_>) -> Result<SpaceSettings, String> {
         decay_from: if wire.decays_from_occurred_at { DecayFrom::OccurredAt } else { DecayFrom::StoredAt },
         language: Language::parse(wire.language).ok_or_else(|| format!("language {:?}", wire.language))?,
         memories_max: wire.memories_max,
+        forget_below,
     })
 }
 
@@ -449,6 +462,7 @@ mod tests {
             decay_from: DecayFrom::OccurredAt,
             language: Language::parse("german").unwrap(),
             memories_max: Some(9),
+            forget_below: 0.25,
         };
         vec![
             Change::Stored(Box::new(memory)),

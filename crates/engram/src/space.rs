@@ -25,8 +25,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+mod selection;
 mod uses;
 
+pub use selection::Selection;
 pub use uses::Usage;
 
 /// Vectors that may wait for the index; beyond, whoever stores helps to index.
@@ -50,15 +52,6 @@ pub struct Stored {
     pub ids: Vec<MemoryId>,
     /// Position in the log.
     pub position: u64,
-}
-
-/// Which memories: those that are among `ids`, where given, and pass `filter`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Selection {
-    /// Only these. Ids that are not stored are passed over.
-    pub ids: Option<Vec<MemoryId>>,
-    /// Only what passes.
-    pub filter: Filter,
 }
 
 /// A page of a listing.
@@ -387,23 +380,6 @@ impl Space {
         let page: Vec<(u64, Slot)> = passing.by_ref().take(limit).collect();
         let next = passing.next().and_then(|_| page.last()).map(|(arrival, _)| *arrival);
         Ok(Page { memories: page.into_iter().map(|(_, slot)| state.memory(slot)).collect(), next })
-    }
-
-    /// How many memories a selection has.
-    pub fn count(&self, which: &Selection) -> Result<usize> {
-        which.filter.check()?;
-        Ok(selected(&self.read(), which).len())
-    }
-
-    /// Deletes all memories of a selection at once, and says which they were.
-    pub fn delete_matching(&self, which: &Selection) -> Result<Vec<MemoryId>> {
-        which.filter.check()?;
-        let which = which.clone();
-        let ack = self.writer.submit(self, Reads::Everything, move |state, _| {
-            let ids = selected(state, &which);
-            Ok(Plan { changes: ids.iter().map(|id| (Change::Deleted(id.clone()), None)).collect(), ids })
-        })?;
-        Ok(ack.ids)
     }
 
     /// What a cue brings to mind. Never waits for index building; costs well under a millisecond at 20,000 memories.
@@ -868,18 +844,6 @@ fn find(state: &SpaceState, name: &SpaceName, id: &MemoryId) -> Result<Slot> {
     state.slot(id).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("memory \"{id}\" is not stored in space \"{name}\""))
     })
-}
-
-fn selected(state: &SpaceState, which: &Selection) -> Vec<MemoryId> {
-    let passes = |slot: &Slot| which.filter.passes(state.record(*slot).memory());
-    let slots: Vec<Slot> = match &which.ids {
-        Some(ids) => {
-            let wanted: BTreeSet<&MemoryId> = ids.iter().collect();
-            wanted.into_iter().filter_map(|id| state.slot(id)).filter(passes).collect()
-        }
-        None => state.in_order(None).map(|(_, slot)| slot).filter(passes).collect(),
-    };
-    slots.into_iter().map(|slot| state.record(slot).memory().id.clone()).collect()
 }
 
 fn checked_seeds(

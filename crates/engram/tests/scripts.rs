@@ -14,6 +14,7 @@
 //! recall "text"        ids=a,b, vector, limit, as_of, now, budget, min_relevance, exact, and a filter;
 //!                      show=activation|retrievability|confidence|paths, each hit on a line
 //! activate a=1 [b=.5]  limit, budget, now, as_of
+//! forget faded         what is remembered less than the space's forget_below
 //! count, list, forget  with a filter: must.<field>=value, should.<field>=value, must_not.<field>=value; a value may be
 //!                      one, several (a|b), a range (1..3, either end open) or * (exists)
 //! reinforce used a [b]  also confirmed, contradicted
@@ -21,6 +22,7 @@
 //! advance 3d           also h, m, s             reopen                 crash (cuts the power, then opens)
 //! summary              mark, changed            the state in numbers; what differs since `mark`, line by line
 //! space name           settings name=value ...  decay=none|fsrs6|actr, decay_from=stored_at|occurred_at, memories_max,
+//!                      forget_below=0.5,
 //!                      embedder=builtin: without it, texts are found by words and associations alone
 //! ```
 
@@ -246,6 +248,7 @@ impl World {
         let mut settings = self.space.settings();
         for (name, value) in &given.options {
             match (name.as_str(), value.as_str()) {
+                ("forget_below", text) => settings.forget_below = number(text),
                 ("decay", "none") => settings.decay = DecayLaw::None,
                 ("decay", "fsrs6") => settings.decay = DecayLaw::Fsrs6,
                 ("decay", "actr") => settings.decay = DecayLaw::ActR,
@@ -387,7 +390,8 @@ fn cue(given: &Arguments) -> Result<Cue> {
 }
 
 fn selection(given: &Arguments) -> Selection {
-    Selection { ids: None, filter: filter(given) }
+    let faded = given.plain.first().is_some_and(|word| word == "faded");
+    Selection { ids: None, filter: filter(given), faded }
 }
 
 fn filter(given: &Arguments) -> Filter {

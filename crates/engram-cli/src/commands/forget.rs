@@ -5,12 +5,14 @@ use crate::backend::{Backend, Folder};
 use crate::fault::{Result, usage};
 use crate::screen::{Screen, confirm, counted};
 use clap::Args;
-use engram_server::api::{CountIn, DeleteIn, DeleteOut, FilterIn};
+use engram_server::api::{DeleteIn, DeleteOut, FilterIn};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// So many ids that are not there are named.
 const MISSING_SHOWN_MAX: usize = 5;
+/// So many ids that would be deleted are named.
+const FADED_SHOWN_MAX: usize = 20;
 
 /// Delete memories
 #[derive(Debug, Args)]
@@ -20,6 +22,10 @@ Examples:
   engram forget --space diary --dry-run \\
     --filter '{\"must\": [{\"field\": \"context\", \"equals\": \"trip\"}]}'
   engram forget --space diary --filter filter.json --yes
+  engram forget --space diary --faded --dry-run
+
+Faded is what is remembered with a smaller probability than the space's
+forget-below (engram space set). Nothing is forgotten by itself.
 
 To delete a whole space: engram space delete NAME
 Exit codes: 1 where none of the ids is there.")]
@@ -32,6 +38,9 @@ pub(crate) struct Forget {
     /// Delete the memories that pass (with ids: those of them that pass): JSON or a file
     #[arg(long, value_name = "JSON|FILE", value_parser = filter)]
     filter: Option<FilterIn>,
+    /// Delete only what is faded, by the policy of the space
+    #[arg(long)]
+    faded: bool,
     /// Say how many, and delete nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,21 +56,21 @@ pub(crate) struct Forget {
 
 impl Forget {
     pub(crate) fn run(self, screen: &mut Screen) -> Result<ExitCode> {
-        if self.ids.is_empty() && self.filter.is_none() {
-            return usage("what shall be forgotten? Give ids or --filter");
+        if self.ids.is_empty() && self.filter.is_none() && !self.faded {
+            return usage("what shall be forgotten? Give ids, --filter or --faded");
         }
         let space = &self.space.space;
         let asked = self.ids.clone();
         let ids = (!self.ids.is_empty()).then_some(self.ids);
         let backend = Backend::open(&self.target, Folder::MustExist)?;
         backend.with(|backend| {
-            if let (Some(filter), false, false) = (&self.filter, self.dry_run, self.yes) {
-                let which = CountIn { filter: Some(filter.clone()), ids: ids.clone() };
-                let count = backend.count(space, which)?.count as u64;
+            let request = DeleteIn { filter: self.filter, ids, faded: self.faded, dry_run: self.dry_run };
+            let by_id_only = request.filter.is_none() && !request.faded;
+            if !(by_id_only || self.dry_run || self.yes) {
+                let dry = DeleteIn { dry_run: true, ..request.clone() };
+                let count = backend.delete_matching(space, dry)?.count as u64;
                 confirm(&format!("Delete {} of space {space}?", counted(count, "memory", "memories")))?;
             }
-            let request = DeleteIn { filter: self.filter, ids, dry_run: self.dry_run };
-            let by_id_only = request.filter.is_none();
             let deleted = backend.delete_matching(space, request)?;
             let none_there = by_id_only && deleted.count == 0;
             let code = ExitCode::from(u8::from(none_there));
@@ -73,6 +82,17 @@ impl Forget {
                 "{verb} {} of space {space}",
                 counted(deleted.count as u64, "memory", "memories")
             ))?;
+            if deleted.dry_run && self.faded {
+                for id in deleted.ids.iter().flatten().take(FADED_SHOWN_MAX) {
+                    screen.line(format_args!("  {id}"))?;
+                }
+                if deleted.count > FADED_SHOWN_MAX {
+                    screen.line(format_args!(
+                        "  and {} more; --json has all",
+                        deleted.count - FADED_SHOWN_MAX
+                    ))?;
+                }
+            }
             if by_id_only && let Some(missing) = missing(&asked, &deleted) {
                 screen.line(missing)?;
             }

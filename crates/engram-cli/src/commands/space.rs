@@ -54,6 +54,10 @@ enum Action {
 Examples:
   engram space set diary --language english
   engram space set diary --decay fsrs6 --decay-from occurred_at
+  engram space set diary --forget-below 0.5
+
+By fsrs6 a memory that was never used is remembered with probability .7 after
+3 weeks, .6 after 2 months, .5 after 7 months, .4 after 2 1/2 years.
   engram space set vectors --embedder caller:768 --memories-max 1000000")]
     Set(Set),
     /// Delete a space with everything in it
@@ -93,6 +97,9 @@ struct Set {
     /// Memories that the space may hold
     #[arg(long, value_name = "COUNT")]
     memories_max: Option<u64>,
+    /// Probability of being remembered under which a memory is faded; `forget --faded` deletes those. 0: none is
+    #[arg(long, value_name = "PROBABILITY")]
+    forget_below: Option<f32>,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -166,10 +173,12 @@ impl Set {
             }),
             language: self.language,
             memories_max: self.memories_max,
+            forget_below: self.forget_below,
         };
         if settings == SpaceSettingsIn::default() {
             return usage(
-                "what shall be set? Give one of --language, --decay, --decay-from, --embedder, --memories-max",
+                "what shall be set? Give one of --language, --decay, --decay-from, --embedder, --memories-max, \
+                 --forget-below",
             );
         }
         let backend = Backend::open(&self.target, Folder::MayBeNew)?;
@@ -243,6 +252,14 @@ fn show(screen: &mut Screen, space: &SpaceOut) -> Result<()> {
         ("position", grouped(space.position)),
         ("embedder", embedder),
         ("decay", decay),
+        (
+            "forget below",
+            if settings.forget_below > 0.0 {
+                settings.forget_below.to_string()
+            } else {
+                "nothing".to_owned()
+            },
+        ),
         ("language", settings.language.clone()),
         ("memories max", settings.memories_max.map_or_else(|| "no bound".to_owned(), grouped)),
     ];

@@ -181,6 +181,9 @@ pub struct DeleteIn {
     /// Those with these ids; with a filter, those of them that pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
+    /// Only those that are faded: remembered with a smaller probability than the space's `forget_below`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub faded: bool,
     /// Count only.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -191,7 +194,7 @@ pub struct DeleteIn {
 pub struct DeleteOut {
     /// Memories that were deleted; with `dry_run`, that would be.
     pub count: usize,
-    /// Their ids; absent with `dry_run`.
+    /// Their ids; absent with `dry_run`, but for the faded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
     /// Whether nothing was done.
@@ -202,5 +205,5 @@ pub(crate) fn selection(filter: Option<FilterIn>, ids: Option<Vec<String>>) -> R
     let ids = ids.map(|ids| memory_ids(Some(ids))).transpose()?;
     let filter = filter.map(Filter::try_from).transpose()?.unwrap_or_default();
     filter.check().map_err(|error| ApiError::invalid(error.to_string()))?;
-    Ok(Selection { ids, filter })
+    Ok(Selection { ids, filter, faded: false })
 }

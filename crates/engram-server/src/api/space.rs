@@ -33,6 +33,9 @@ pub struct SpaceSettingsIn {
     /// Memories that the space may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memories_max: Option<u64>,
+    /// Retrievability, from 0 (none) to below 1, under which a memory counts as faded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forget_below: Option<f32>,
 }
 
 /// Where vectors come from.
@@ -96,6 +99,8 @@ pub struct SpaceSettingsOut {
     pub language: String,
     /// Memories that the space may hold; null without a bound.
     pub memories_max: Option<u64>,
+    /// Retrievability under which a memory counts as faded; 0 where none does.
+    pub forget_below: f32,
 }
 
 impl SpaceSettingsIn {
@@ -128,6 +133,7 @@ impl SpaceSettingsIn {
             })?;
         }
         settings.memories_max = self.memories_max.or(settings.memories_max);
+        settings.forget_below = self.forget_below.unwrap_or(settings.forget_below);
         Ok(settings)
     }
 }
@@ -192,6 +198,7 @@ impl From<SpaceSettings> for SpaceSettingsOut {
             },
             language: settings.language.name().to_owned(),
             memories_max: settings.memories_max,
+            forget_below: settings.forget_below,
         }
     }
 }
