@@ -1,8 +1,8 @@
 //! The command line as a whole, and the kinds of values that several commands take.
 
 use crate::commands::{
-    activate, config, demo, evaluate, export, forget, import, recall, reinforce, selftest, serve, space,
-    status, store,
+    activate, config, consolidate, demo, evaluate, export, forget, import, recall, reinforce, selftest,
+    serve, space, status, store,
 };
 use crate::fault::{Fault, Result};
 use clap::{Args, Parser, Subcommand};
@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Recall(recall::Recall),
     Activate(activate::Activate),
     Reinforce(reinforce::Reinforce),
+    Consolidate(consolidate::Consolidate),
     Forget(forget::Forget),
     Import(import::Import),
     Export(export::Export),

@@ -6,8 +6,9 @@ use crate::fault::{Fault, Result, failed, usage};
 use crate::remote::Remote;
 use engram::{Engine, Options};
 use engram_server::api::{
-    ActivateIn, ActivateOut, CountIn, CountOut, CueIn, DeleteIn, DeleteOut, GetQuery, ListOut, ListQuery,
-    MemoryOut, PositionOut, RecallOut, ReinforceIn, SpaceOut, SpaceSettingsIn, SpacesOut, StoreIn, StoreOut,
+    ActivateIn, ActivateOut, ConsolidateIn, CountIn, CountOut, CueIn, DeleteIn, DeleteOut, GetQuery, JobOut,
+    ListOut, ListQuery, MemoryOut, PositionOut, RecallOut, ReinforceIn, SpaceOut, SpaceSettingsIn, SpacesOut,
+    StartedOut, StoreIn, StoreOut,
 };
 use engram_server::{Problem, Service};
 use std::path::Path;
@@ -133,6 +134,20 @@ impl Backend {
         match self {
             Self::Remote(remote) => remote.post(&format!("spaces/{space}/reinforce"), &request),
             Self::Local(service) => Ok(service.reinforce(space, request)?),
+        }
+    }
+
+    pub(crate) fn consolidate(&self, space: &str, request: ConsolidateIn) -> Result<StartedOut> {
+        match self {
+            Self::Remote(remote) => remote.post(&format!("spaces/{space}/consolidate"), &request),
+            Self::Local(service) => Ok(service.consolidate(space, request)?),
+        }
+    }
+
+    pub(crate) fn job(&self, id: &str) -> Result<JobOut> {
+        match self {
+            Self::Remote(remote) => remote.get(&format!("jobs/{id}"), &[]),
+            Self::Local(service) => Ok(service.job(id)?),
         }
     }
 

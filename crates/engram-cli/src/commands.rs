@@ -2,6 +2,7 @@
 
 pub(crate) mod activate;
 pub(crate) mod config;
+pub(crate) mod consolidate;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod export;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Recall(recall) => recall.run(&mut screen).map(done),
         Command::Activate(activate) => activate.run(&mut screen).map(done),
         Command::Reinforce(reinforce) => reinforce.run(&mut screen).map(done),
+        Command::Consolidate(consolidate) => consolidate.run(&mut screen).map(done),
         Command::Forget(forget) => forget.run(&mut screen),
         Command::Import(import) => import.run(&mut screen).map(done),
         Command::Evaluate(evaluate) => evaluate.run(&mut screen).map(done),

@@ -2,6 +2,7 @@
 //! gives it. Found by rules and a table; the same text always gives the same. For a new memory they are found outside
 //! every lock.
 
+use crate::concepts::is_made;
 use crate::embed::embed;
 use crate::lexicon::{counted, terms};
 use crate::memory::Memory;
@@ -55,6 +56,10 @@ pub struct Analysis {
 impl Analysis {
     /// Of a memory in a space with these settings. Costs some microseconds a sentence.
     pub fn of(memory: &Memory, settings: &SpaceSettings) -> Self {
+        if is_made(memory) {
+            // It is found through its sources.
+            return Self::default();
+        }
         let content = memory.content.as_deref().unwrap_or("");
         // Who speaks is not mentioned thereby.
         let Names { mut mentions, openings } = names(spoken(content).map_or(content, |(_, words)| words));

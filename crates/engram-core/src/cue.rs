@@ -180,6 +180,11 @@ impl Filter {
         self.must.is_empty() && self.should.is_empty() && self.must_not.is_empty()
     }
 
+    /// Whether it asks for memories of a kind.
+    pub fn asks_for_kind(&self) -> bool {
+        self.must.iter().chain(&self.should).any(|condition| condition.field == Field::Kind)
+    }
+
     /// Checks the number of conditions.
     pub fn check(&self) -> Result<()> {
         let conditions = self.must.len() + self.should.len() + self.must_not.len();
@@ -303,6 +308,8 @@ pub struct Hit {
     pub duplicates: Vec<Slot>,
     /// Memories that contradict or supersede it.
     pub objections: Vec<Objection>,
+    /// The concept that stands for it.
+    pub concept: Option<Slot>,
     /// What made the score.
     pub parts: Parts,
     /// How activation came here, strongest first; filled when explaining.

@@ -2,6 +2,8 @@
 //! by vector and by time, scores them, spreads activation from the best few, and ranks. The formula that ranks is in
 //! `Ranking::base` and `Ranking::score`, and nowhere else.
 
+mod concepts;
+
 use crate::Slot;
 use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
 use crate::alike::Alike;
@@ -333,6 +335,7 @@ impl<'a> Ranking<'a> {
 
     fn may_hit(&self, slot: Slot) -> bool {
         self.is_visible(slot)
+            && (self.shows_concepts() || !self.state.concepts().contains(slot))
             && (self.options.filter.is_empty()
                 || self.options.filter.passes(self.state.record(slot).memory()))
             && !self.cue.slots.contains(&slot)
@@ -341,7 +344,10 @@ impl<'a> Ranking<'a> {
     /// Similarity of the cue and a memory, where both have a vector.
     fn similarity(&self, slot: Slot) -> Option<f32> {
         let (vectors, unit) = self.vectors?;
-        vectors.get(slot).map(|_| vectors.similarity(slot, unit))
+        vectors
+            .get(slot)
+            .map(|_| vectors.similarity(slot, unit))
+            .or_else(|| self.similarity_of_concept(slot, unit))
     }
 
     /// Similarity of the cue and a memory with its neighbours in context.
@@ -364,7 +370,7 @@ impl<'a> Ranking<'a> {
     /// Measures what a random memory has, on slots spread evenly over the space.
     fn sample(&mut self) {
         let Some((vectors, _)) = self.vectors else { return };
-        let end = self.state.slots_end();
+        let end = vectors.slots_end();
         let step = end.div_ceil(SAMPLE_MAX).max(1);
         let slots =
             (0..end).step_by(step).map(|slot| slot as Slot).filter(|&slot| vectors.get(slot).is_some());
@@ -381,6 +387,7 @@ impl<'a> Ranking<'a> {
         self.candidates_by_words();
         self.candidates_by_vector();
         self.candidates_by_time();
+        self.candidates_by_concept();
         for slot in self.cue.slots.clone() {
             self.add_candidate(slot);
         }
@@ -467,6 +474,9 @@ impl<'a> Ranking<'a> {
         let share = |got: f64, at: usize| {
             if self.words_max[at] > 0.0 { got as f32 / self.words_max[at] } else { 0.0 }
         };
+        if self.shows_concepts() && self.state.concepts().contains(slot) {
+            return self.words_of_concept(slot);
+        }
         let own = share(self.scratch.words.get(slot), 0);
         let graph = self.state.graph();
         if graph.next(slot).is_none() && graph.previous(slot).is_none() {
@@ -807,6 +817,7 @@ impl<'a> Ranking<'a> {
         };
         let paths = if self.options.explain { self.paths(slot) } else { Vec::new() };
         let retrievability = self.state.retrievability(slot, self.options.now) as f32;
+        let concept = self.state.concepts().of(slot).filter(|&concept| self.is_visible(concept));
         let score = evidence.score;
         Hit {
             slot,
@@ -817,6 +828,7 @@ impl<'a> Ranking<'a> {
             confidence: 0.0,
             duplicates: Vec::new(),
             objections: Vec::new(),
+            concept,
             parts,
             paths,
             evidence,
@@ -886,7 +898,7 @@ impl<'a> Ranking<'a> {
 
 /// The graph as activation walks it in this recall.
 fn walk<'a>(state: &'a SpaceState, options: &RecallOptions, visible: &'a dyn Fn(Slot) -> bool) -> Walk<'a> {
-    Walk { graph: state.graph(), memories: state.len(), visible, without: options.without, severed: &[] }
+    Walk { graph: state.graph(), memories: state.ranked(), visible, without: options.without, severed: &[] }
 }
 
 /// The postings of memories that a recall may see.

@@ -4,6 +4,7 @@
 
 use crate::Slot;
 use crate::associate::Analysis;
+use crate::concepts::{self, Concepts};
 use crate::confidence::superseding;
 use crate::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use crate::embed;
@@ -15,7 +16,7 @@ use crate::learned::{LastUse, Row, Used, one_more_trial};
 use crate::lexicon::{Language, Lexicon};
 use crate::memory::{Link, Memory};
 use crate::speech::Speeches;
-use crate::vector::Vectors;
+use crate::vector::{Vectors, check_embedding, unit};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
@@ -224,6 +225,7 @@ pub struct SpaceState {
     lexicon: Lexicon,
     graph: Graph,
     speeches: Speeches,
+    concepts: Concepts,
     keys: FxHashMap<String, (u64, Keyed)>,
     keys_in_order: VecDeque<String>,
     /// Bytes that users gave: text, vectors at 4 bytes a number, metadata.
@@ -249,6 +251,7 @@ impl SpaceState {
             lexicon: Lexicon::default(),
             graph: Graph::default(),
             speeches: Speeches::default(),
+            concepts: Concepts::default(),
             keys: FxHashMap::default(),
             keys_in_order: VecDeque::new(),
             data_bytes: 0,
@@ -325,7 +328,11 @@ impl SpaceState {
         }
     }
 
-    fn store(&mut self, version: u64, memory: Memory, analysis: &Analysis) {
+    fn store(&mut self, version: u64, mut memory: Memory, analysis: &Analysis) {
+        if concepts::is_made(&memory) {
+            // Its vector is derived, whatever an export gave it.
+            memory.embedding = None;
+        }
         let known = self.slots.get(&memory.id).copied();
         let arrival = match known.map(|slot| self.record(slot)) {
             Some(record) if record.version >= version => return,
@@ -422,7 +429,14 @@ impl SpaceState {
             self.window_scales.resize(slot as usize + 1, 0.0);
             self.graph.reserve(slot);
         }
-        self.data_bytes += data_bytes(&memory);
+        let is_concept = concepts::is_made(&memory);
+        if is_concept {
+            memory.embedding = None;
+            self.concepts.insert(slot, &memory, |id| self.slots.get(id).copied());
+        } else {
+            self.data_bytes += data_bytes(&memory);
+            self.times.insert((memory.occurred_at, slot));
+        }
         self.expiring += usize::from(memory.expires_at.is_some());
         let given = memory.embedding.take();
         if let Some(embedding) = given.as_ref().or(analysis.embedding.as_ref()) {
@@ -435,8 +449,7 @@ impl SpaceState {
         self.speeches.insert(slot, &analysis.speech);
         self.slots.insert(memory.id.clone(), slot);
         self.arrivals.insert(arrival, slot);
-        self.times.insert((memory.occurred_at, slot));
-        for link in &memory.links {
+        for link in associations(&memory) {
             self.graph.link(slot, &link.to, self.slots.get(&link.to).copied(), &link.kind, link.weight);
         }
         self.graph.arrive(&memory.id, slot);
@@ -448,27 +461,51 @@ impl SpaceState {
             self.graph.join_context(&name, place, self.lexicon.length(slot));
         }
         self.rescale_around(slot);
+        let id = self.record(slot).memory.id.clone();
+        let mut concepts = self.concepts.arrive(&id, slot);
+        concepts.extend(is_concept.then_some(slot));
+        concepts.into_iter().for_each(|concept| self.direct(concept));
+    }
+
+    /// Derives the direction of a concept from its sources, in the order of their ids.
+    fn direct(&mut self, concept: Slot) {
+        let (sources, vectors) = (self.sources(concept), self.vectors.as_ref());
+        let mut rows = sources.into_iter().filter_map(|source| vectors?.get(source)).map(unit);
+        let sum = rows.next().map(|first| {
+            rows.fold(first, |mut sum, row| {
+                sum.iter_mut().zip(row).for_each(|(a, b)| *a += b);
+                sum
+            })
+        });
+        // Sources that cancel each other out leave no direction.
+        let direction = sum.filter(|sum| check_embedding(sum).is_ok()).map(|sum| unit(&sum));
+        self.concepts.set_direction(concept, direction);
     }
 
     /// Takes all that is derived from the memory in `slot` out; the id keeps the slot.
     fn clear(&mut self, slot: Slot) {
         let record = self.records[slot as usize].take().expect("the slot is taken");
         let memory = &record.memory;
-        self.data_bytes -=
-            data_bytes(memory) + self.given_embedding(slot).map_or(0, |embedding| 4 * embedding.len() as u64);
+        if concepts::is_made(memory) {
+            self.concepts.remove(slot, memory, |id| self.slots.get(id).copied());
+        } else {
+            let vector_bytes = self.given_embedding(slot).map_or(0, |embedding| 4 * embedding.len() as u64);
+            self.data_bytes -= data_bytes(memory) + vector_bytes;
+            self.times.remove(&(memory.occurred_at, slot));
+        }
+        let concepts = self.concepts.depart(&memory.id, slot);
         self.expiring -= usize::from(memory.expires_at.is_some());
         let analysis = Analysis::of(memory, &self.settings);
         let words = self.lexicon.length(slot);
         self.lexicon.remove(slot, &analysis.terms);
         self.graph.unmention(slot);
         self.speeches.remove(slot);
-        for link in &memory.links {
+        for link in associations(memory) {
             let target = if link.to == memory.id { Some(slot) } else { self.slots.get(&link.to).copied() };
             self.graph.unlink(slot, &link.to, target, &link.kind);
         }
         self.graph.depart(&memory.id, slot);
         self.arrivals.remove(&record.arrival);
-        self.times.remove(&(memory.occurred_at, slot));
         if let Some(vectors) = &mut self.vectors {
             if !self.unindexed.remove(&slot) && self.index.contains(slot) {
                 self.index.remove(vectors, slot);
@@ -479,6 +516,7 @@ impl SpaceState {
         self.graph
             .leave_context(Place { occurred_at: memory.occurred_at, arrival: record.arrival, slot }, words);
         around.into_iter().flatten().for_each(|neighbour| self.rescale(neighbour));
+        concepts.into_iter().for_each(|concept| self.direct(concept));
     }
 
     fn delete(&mut self, id: &MemoryId) {
@@ -629,20 +667,22 @@ impl SpaceState {
 
     /// The vector of a memory, given (then verbatim) or derived.
     pub fn embedding(&self, slot: Slot) -> Option<&[f32]> {
-        self.vectors.as_ref()?.get(slot)
+        self.vectors.as_ref()?.get(slot).or_else(|| self.concepts.direction(slot))
     }
 
     /// The vector that came with a memory, verbatim.
     fn given_embedding(&self, slot: Slot) -> Option<&[f32]> {
         match self.settings.embedder {
-            Some(Embedder::Caller { .. }) => self.embedding(slot),
+            Some(Embedder::Caller { .. }) => self.vectors.as_ref()?.get(slot),
             Some(Embedder::Builtin { .. } | Embedder::None) | None => None,
         }
     }
 
-    /// A copy of a memory as it was given, with its embedding where it came with one.
+    /// A copy of a memory as it was given, with its embedding where it came with one. A concept that consolidation made
+    /// has one where its sources came with theirs.
     pub fn memory(&self, slot: Slot) -> Memory {
-        let embedding = self.given_embedding(slot).map(<[f32]>::to_vec);
+        let is_given = matches!(self.settings.embedder, Some(Embedder::Caller { .. }));
+        let embedding = self.embedding(slot).filter(|_| is_given).map(<[f32]>::to_vec);
         Memory { embedding, ..self.record(slot).memory.clone() }
     }
 
@@ -681,6 +721,22 @@ impl SpaceState {
     /// The associations.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// The concepts that consolidation made.
+    pub fn concepts(&self) -> &Concepts {
+        &self.concepts
+    }
+
+    /// Memories but for the concepts that consolidation made: what recall ranks.
+    pub fn ranked(&self) -> usize {
+        self.len() - self.concepts.len()
+    }
+
+    /// Where the sources of a concept are that consolidation made, in the order of their ids.
+    pub fn sources(&self, concept: Slot) -> Vec<Slot> {
+        let memory = &self.record(concept).memory;
+        concepts::sources(memory).filter_map(|link| self.slot(&link.to)).collect()
     }
 
     /// How memories are told.
@@ -787,7 +843,9 @@ impl SpaceState {
         times.sort();
         lines.push(format!("times: {}", times.join(", ")));
         lines.push(format!("{} bytes, {} words on average", self.data_bytes, self.lexicon.length_mean()));
-        let with_vector = self.slots.values().filter(|slot| self.embedding(**slot).is_some()).count();
+        let has_vector =
+            |slot: Slot| self.vectors.as_ref().is_some_and(|vectors| vectors.get(slot).is_some());
+        let with_vector = self.slots.values().filter(|slot| has_vector(**slot)).count();
         let indexed = self.slots.values().filter(|slot| self.index.contains(**slot)).count();
         assert_eq!(indexed, self.index.len(), "the index holds no slot that is free");
         assert_eq!(
@@ -799,6 +857,12 @@ impl SpaceState {
         lines.sort();
         lines
     }
+}
+
+/// The links over which activation flows: not those of a concept to its sources, which must not change how they rank.
+fn associations(memory: &Memory) -> impl Iterator<Item = &Link> {
+    let is_concept = concepts::is_made(memory);
+    memory.links.iter().filter(move |link| !is_concept || link.kind != concepts::DERIVED_FROM)
 }
 
 /// What a memory counts for: its text, its vector at 4 bytes a number, its metadata as JSON.

@@ -135,6 +135,11 @@ impl Vectors {
             + self.codes.capacity() * size_of::<CodeLine>()
     }
 
+    /// One more than the largest slot that there is a row for.
+    pub fn slots_end(&self) -> usize {
+        self.inverse_norms.len()
+    }
+
     /// Makes room for the row of `slot`.
     pub fn reserve(&mut self, slot: Slot) {
         let slots = slot as usize + 1;

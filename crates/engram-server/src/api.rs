@@ -95,12 +95,14 @@ macro_rules! objects {
     )* };
 }
 
+mod consolidate;
 mod filter;
 mod memory;
 mod recall;
 mod reinforce;
 mod space;
 
+pub use consolidate::*;
 pub use filter::*;
 pub use memory::*;
 pub use recall::*;

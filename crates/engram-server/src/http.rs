@@ -3,8 +3,8 @@
 //! many places as `thread_pools` allows.
 
 use crate::api::{
-    ActivateIn, AssociationIn, CountIn, CueIn, DeleteIn, GetQuery, ListQuery, MemoryOut, ReinforceIn,
-    StatusOut, StoreIn, from_json, patch_from_json, shortened,
+    ActivateIn, AssociationIn, ConsolidateIn, CountIn, CueIn, DeleteIn, GetQuery, ListQuery, MemoryOut,
+    ReinforceIn, StatusOut, StoreIn, from_json, patch_from_json, shortened,
 };
 use crate::error::{ApiError, Problem};
 use crate::health::Health;
@@ -107,9 +107,11 @@ impl App {
         let watch = Stopwatch::start();
         let pool = match operation {
             Operation::Recall | Operation::Activate | Operation::Get | Operation::Administer => &self.recalls,
-            Operation::Store | Operation::Forget | Operation::Reinforce | Operation::Associate => {
-                &self.stores
-            }
+            Operation::Store
+            | Operation::Forget
+            | Operation::Consolidate
+            | Operation::Reinforce
+            | Operation::Associate => &self.stores,
         };
         let (app, pool, metrics) = (self.clone(), pool.clone(), self.metrics.clone());
         let answer = async move {
@@ -150,7 +152,10 @@ impl App {
     }
 
     fn account(&self, operation: Operation, took: Duration, error: Option<&ApiError>) {
-        self.metrics.observe(operation, took, error);
+        // A consolidation that began is observed when it ends.
+        if operation != Operation::Consolidate || error.is_some() {
+            self.metrics.observe(operation, took, error);
+        }
         if took > self.slow {
             let latency_ms = took.as_secs_f64() * 1000.0;
             let reason = error.map(|error| error.problem.reason());
@@ -196,6 +201,8 @@ routes! {
     post "/api/v1/spaces/{space}/recall" => recall;
     post "/api/v1/spaces/{space}/activate" => activate;
     post "/api/v1/spaces/{space}/reinforce" => reinforce;
+    post "/api/v1/spaces/{space}/consolidate" => consolidate;
+    get "/api/v1/jobs/{id}" => job;
     put "/api/v1/spaces/{space}/associations" => link;
     delete "/api/v1/spaces/{space}/associations" => unlink;
 }
@@ -374,6 +381,18 @@ async fn activate(State(app): State<Arc<App>>, call: Call) -> Response {
 async fn reinforce(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.reinforce(call.space(), call.json::<ReinforceIn>()?)?);
     app.run(Operation::Reinforce, work).await
+}
+
+async fn consolidate(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| {
+        let started = app.service.consolidate(call.space(), call.json::<ConsolidateIn>()?)?;
+        Ok((StatusCode::ACCEPTED, started))
+    };
+    app.run(Operation::Consolidate, work).await
+}
+
+async fn job(State(app): State<Arc<App>>, call: Call) -> Response {
+    app.run(Operation::Get, move |app| ok(app.service.job(call.id())?)).await
 }
 
 async fn link(State(app): State<Arc<App>>, call: Call) -> Response {

@@ -19,13 +19,15 @@ use std::time::Duration;
 const BUCKETS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// What a request does. The first four are counted and timed by name; the others only appear in the log when slow.
+/// What a request does. The first five are counted and timed by name; the others only appear in the log when slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Store,
     Recall,
     Activate,
     Forget,
+    /// Timed from the beginning of the job to its end.
+    Consolidate,
     /// Reads of memories by id or page.
     Get,
     /// Outcomes of uses.
@@ -37,8 +39,8 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    const MEASURED: [Operation; 4] =
-        [Operation::Store, Operation::Recall, Operation::Activate, Operation::Forget];
+    const MEASURED: [Operation; 5] =
+        [Operation::Store, Operation::Recall, Operation::Activate, Operation::Forget, Operation::Consolidate];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -46,6 +48,7 @@ impl Operation {
             Operation::Recall => "recall",
             Operation::Activate => "activate",
             Operation::Forget => "forget",
+            Operation::Consolidate => "consolidate",
             Operation::Get => "get",
             Operation::Reinforce => "reinforce",
             Operation::Associate => "associate",
@@ -155,6 +158,15 @@ impl Metrics {
     pub fn flush_observer(&self) -> engram::ObserveFlush {
         let flush = self.0.flush.clone();
         Arc::new(move |took| flush.observe(took.as_secs_f64()))
+    }
+
+    /// For `Options::observe_consolidation` of the engine.
+    pub fn consolidation_observer(&self) -> engram::ObserveConsolidation {
+        let metrics = self.clone();
+        Arc::new(move |took, error| {
+            let error = error.map(|error| ApiError::from(error.clone()));
+            metrics.observe(Operation::Consolidate, took, error.as_ref());
+        })
     }
 
     /// Counts and times one operation.

@@ -1,10 +1,10 @@
 //! Every operation, from wire types to wire types. HTTP and the CLI on a data folder run this same code. Calls block.
 
 use crate::api::{
-    ActivateIn, ActivateOut, AssociationIn, CountIn, CountOut, CueIn, DeleteIn, DeleteOut, GetQuery, ListOut,
-    ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX, PositionOut, RecallOut, ReinforceIn, SeedIn,
-    SpaceOut, SpaceSettingsIn, SpacesOut, StoreIn, StoreOut, cursor_place, cursor_text, memory_id,
-    memory_ids, selection,
+    ActivateIn, ActivateOut, AssociationIn, ConsolidateIn, CountIn, CountOut, CueIn, DeleteIn, DeleteOut,
+    GetQuery, JobOut, ListOut, ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX, PositionOut,
+    RecallOut, ReinforceIn, SeedIn, SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn, StoreOut,
+    cursor_place, cursor_text, memory_id, memory_ids, selection,
 };
 use crate::error::ApiError;
 use engram::clock::Stopwatch;
@@ -185,6 +185,16 @@ impl Service {
     pub fn reinforce(&self, space: &str, request: ReinforceIn) -> Result<PositionOut> {
         let ids = memory_ids(Some(request.ids))?;
         Ok(PositionOut { position: self.space(space)?.reinforce(&ids, request.outcome.into())? })
+    }
+
+    /// Begins to make concepts of the episodes that recur.
+    pub fn consolidate(&self, space: &str, request: ConsolidateIn) -> Result<StartedOut> {
+        Ok(StartedOut { job: self.engine.consolidate(&space_name(space)?, request.dry_run)? })
+    }
+
+    /// How far a job is.
+    pub fn job(&self, id: &str) -> Result<JobOut> {
+        Ok(self.engine.job(id)?.into())
     }
 
     /// Associates two memories, or changes the weight of their association.

@@ -46,6 +46,7 @@ fn start_with(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Ru
     let metrics = Metrics::new();
     let mut options = Options::from_config(&config);
     options.observe_flush = Some(metrics.flush_observer());
+    options.observe_consolidation = Some(metrics.consolidation_observer());
     let engine = Engine::open(options).unwrap();
     let (stop, stopped) = mpsc::channel(2);
     let (addresses, bound) = std::sync::mpsc::channel();
@@ -544,7 +545,7 @@ fn bad_paths_methods_and_media_types_are_problems() {
     {
         server.refused(404, "GET", path, "");
     }
-    for path in ["complete", "consolidate"] {
+    for path in ["complete", "dream"] {
         server.refused(404, "POST", &format!("/api/v1/spaces/s/{path}"), "{}");
     }
     let detail = server.refused(404, "POST", "/api/v1/spaces/unknown/recall", r#"{"text": "a"}"#);
@@ -695,6 +696,65 @@ fn large_bodies_share_their_room_and_leave_small_ones_theirs() {
     while server.call("POST", path, &large).status != 201 {
         std::thread::yield_now();
     }
+    server.stop();
+}
+
+#[test]
+fn consolidation_is_a_job_that_makes_concepts() {
+    let server = start();
+    let runs = ["A run along the river", "Another run along the river", "We ran along the river"];
+    let others = [
+        "The train was late",
+        "My printer is out of ink",
+        "Cake for breakfast",
+        "Lost my keys",
+        "The bank wants a form",
+        "Tomatoes in the garden",
+        "Grandmother told stories",
+    ];
+    let memories = runs.iter().chain(&others).enumerate();
+    let memories: Vec<_> =
+        memories.map(|(at, text)| json!({"id": format!("m{at}"), "content": text})).collect();
+    server.ask(201, "POST", "/memories", json!({"memories": memories}));
+    server.ask(400, "POST", "/consolidate", json!({"dryrun": true}));
+    let mut results = Vec::new();
+    for request in [json!({"dry_run": true}), json!({}), json!({"dry_run": false})] {
+        let id = server.ask(202, "POST", "/consolidate", request)["job"].as_str().unwrap().to_owned();
+        let job = loop {
+            let job = server.call("GET", &format!("/api/v1/jobs/{id}"), "").json();
+            if job["state"] != "waiting" && job["state"] != "running" {
+                break job;
+            }
+            assert!(job["result"].is_null(), "{job}");
+            std::thread::yield_now();
+        };
+        assert_eq!((&job["job"], &job["state"], &job["progress"]), (&json!(id), &json!("done"), &json!(1.0)));
+        let counts =
+            ["concepts", "sources", "episodes", "made"].map(|key| job["result"][key].as_u64().unwrap());
+        results.push(counts);
+    }
+    assert_eq!(results, [[1, 3, 10, 1], [1, 3, 10, 1], [1, 3, 10, 0]], "dry, made, nothing left to do");
+    let filter = json!({"must": [{"field": "kind", "equals": "concept"}]});
+    let found = server.ask(200, "POST", "/recall", json!({"text": "river", "filter": filter}));
+    let concept = found["hits"][0]["id"].as_str().unwrap().to_owned();
+    assert!(runs.contains(&found["hits"][0]["content"].as_str().unwrap()), "{found}");
+    let found = server.ask(200, "POST", "/recall", json!({"text": "along the river", "limit": 4}));
+    let concepts = found["hits"].as_array().unwrap().iter().map(|hit| &hit["concept"]);
+    assert_eq!(concepts.filter(|id| **id == concept.as_str()).count(), 3, "{found}");
+    let summary = json!({"metadata": {"summary": "Runs"}});
+    let kept = server.ask(200, "PATCH", &format!("/memories/{concept}"), summary);
+    assert_eq!(
+        (&kept["metadata"]["summary"], &kept["metadata"]["consolidated"]["count"]),
+        (&json!("Runs"), &json!(3))
+    );
+    server.ask(400, "PATCH", &format!("/memories/{concept}"), json!({"content": "I like running"}));
+    server.ask(200, "DELETE", "/memories/m1", Value::Null);
+    server.ask(404, "GET", &format!("/memories/{concept}"), Value::Null);
+    let metrics = server.metrics();
+    assert!(metrics.contains("engram_operations_total{operation=\"consolidate\"} 4"), "{metrics}");
+    let detail = server.refused(404, "GET", "/api/v1/jobs/1", "");
+    assert!(detail.contains("no job \"1\""), "{detail}");
+    server.refused(404, "POST", "/api/v1/spaces/unknown/consolidate", "{}");
     server.stop();
 }
 

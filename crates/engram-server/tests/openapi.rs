@@ -59,6 +59,7 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     let association = json!({"from": "a", "to": "b", "kind": "k", "weight": 0.5});
     assert_fields("AssociationIn", read::<AssociationIn>(association));
     assert_fields("ReinforceIn", read::<ReinforceIn>(json!({"ids": ["a"], "outcome": "used"})));
+    assert_fields("ConsolidateIn", read::<ConsolidateIn>(json!({"dry_run": true})));
     let embedder = json!({"provider": "caller", "dimensions": 3, "version": 1});
     assert_fields("EmbedderIn", read::<EmbedderIn>(embedder.clone()));
     let settings = json!({"embedder": embedder, "decay": "none", "decay_from": "stored_at", "language": "auto", "memories_max": 1, "forget_below": 0.5});
@@ -110,6 +111,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         tier: text(),
         duplicates: vec![],
         objections: vec![objection],
+        concept: Some(text()),
         parts: Some(parts),
         paths: Some(vec![path.clone()]),
     };
@@ -125,6 +127,28 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
     assert_fields("RecallOut", recalled);
     assert_fields("ListOut", ListOut { memories: vec![memory], next: None });
     assert_fields("StoreOut", StoreOut { ids: vec![], position: 1 });
+    let result = ConsolidatedOut {
+        dry_run: true,
+        episodes: 1,
+        sources: 1,
+        concepts: 1,
+        made: 1,
+        changed: 1,
+        deleted: 1,
+        given_up: 1,
+        note: Some(text()),
+    };
+    assert_fields("ConsolidatedOut", &result);
+    let job = JobOut {
+        job: text(),
+        space: text(),
+        state: JobStateOut::Failed,
+        progress: 0.5,
+        result: Some(result),
+        error: Some(text()),
+    };
+    assert_fields("JobOut", job);
+    assert_fields("StartedOut", StartedOut { job: text() });
     assert_fields("PositionOut", PositionOut { position: 1 });
     let activation = ActivationOut { id: text(), activation: 1.0 };
     assert_fields("ActivationOut", activation.clone());

@@ -160,6 +160,8 @@ impl ModelSpace {
             }
             Request::Reinforce { ids, outcome, .. } => self.reinforce(ids, *outcome, now),
             Request::Settings(settings) => self.settle(settings),
+            // What it makes is no memory of the model: `check_concepts` says what must be true of it.
+            Request::Consolidate { .. } => Ok(vec![]),
             Request::DeleteSpace { .. } => unreachable!("the model takes the whole space away"),
         }
     }
@@ -262,6 +264,51 @@ impl ModelSpace {
         let fits = memory.embedding.as_ref().is_none_or(|embedding| embedding.len() == dimensions);
         let to_itself = memory.links.iter().any(|link| link.to == memory.id);
         if fits && !to_itself { Ok(()) } else { Err(ErrorKind::Invalid) }
+    }
+}
+
+/// Whether consolidation made this memory.
+pub(crate) fn is_made(memory: &Memory) -> bool {
+    memory.id.as_str().starts_with("concept:")
+}
+
+/// Concepts say what their sources say and nothing else: all of these are stored, each has one concept, at least three
+/// share one, and every word is of one of them. Whatever was deleted or replaced is in none.
+pub(crate) fn check_concepts(concepts: &[Memory], memories: &[Memory]) {
+    let mut sources_of_all = BTreeSet::new();
+    for concept in concepts {
+        let sources: Vec<&Memory> = concept
+            .links
+            .iter()
+            .map(|link| {
+                assert_eq!(link.kind, "derived_from", "{concept:?}");
+                let source = memories.iter().find(|memory| memory.id == link.to);
+                source.unwrap_or_else(|| panic!("{} is not there, and a source of {concept:?}", link.to))
+            })
+            .collect();
+        assert!(sources.len() >= 3, "{concept:?}");
+        let times = || sources.iter().map(|source| source.occurred_at);
+        assert_eq!(Some(concept.occurred_at), times().max(), "{concept:?}");
+        let own = &concept.metadata["consolidated"];
+        let medoid = sources.iter().find(|source| own["medoid"] == source.id.as_str());
+        let medoid = medoid.unwrap_or_else(|| panic!("its medoid is no source: {concept:?}"));
+        assert_eq!(concept.content, medoid.content, "{concept:?}");
+        assert_eq!(own["count"], sources.len(), "{concept:?}");
+        for source in sources {
+            assert!(sources_of_all.insert(&source.id), "{} has two concepts: {concepts:?}", source.id);
+            assert!(source.kind == engram::MemoryKind::Episode && source.expires_at.is_none(), "{source:?}");
+            let superseded = |memory: &Memory| {
+                memory.links.iter().any(|link| link.kind == "supersedes" && link.to == source.id)
+            };
+            assert!(!memories.iter().any(superseded), "{source:?} of {concept:?} is superseded");
+        }
+        for name in &concept.entities {
+            let says = |memory: &&Memory| {
+                let words = format!("{:?} {:?}", memory.content, memory.entities).to_lowercase();
+                name.split(' ').all(|word| words.contains(word))
+            };
+            assert!(memories.iter().filter(says).count() >= 2, "{name} of {concept:?}");
+        }
     }
 }
 

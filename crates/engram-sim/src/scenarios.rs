@@ -284,3 +284,32 @@ fn flip_bit(seed: u64, steps: &[Step], flip: u64) {
         },
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::is_made;
+    use engram::Filter;
+
+    /// Otherwise nothing would be checked of concepts.
+    #[test]
+    fn workloads_make_concepts() {
+        let made = |seed: u64| -> usize {
+            let mut world = World::new(seed, seed, SyncMode::Always);
+            world.open().expect("the disk is whole");
+            let steps = Workload::new(seed, true).steps(STEPS);
+            let concepts = |world: &World, request: &Request| {
+                let space = world.engine().space(request.space()).ok()?;
+                let page = space.list(&Filter::default(), None, 1000).expect("it is open");
+                page.memories.iter().any(is_made).then_some(())
+            };
+            let count = |step: &Step| {
+                world.run(std::slice::from_ref(step));
+                matches!(step, Step::Request(request) if concepts(&world, request).is_some())
+            };
+            steps.iter().map(count).filter(|there| *there).count()
+        };
+        let made: usize = (0..20).map(made).sum();
+        assert!(made > 20, "concepts were there after {made} requests only");
+    }
+}

@@ -57,6 +57,9 @@ pub(crate) enum Request {
         outcome: Outcome,
     },
     Settings(Settings),
+    Consolidate {
+        space: SpaceName,
+    },
     DeleteSpace {
         space: SpaceName,
     },
@@ -102,6 +105,7 @@ impl Request {
             | Self::Link { space, .. }
             | Self::Unlink { space, .. }
             | Self::Reinforce { space, .. }
+            | Self::Consolidate { space }
             | Self::DeleteSpace { space } => space,
         }
     }
@@ -115,6 +119,8 @@ pub(crate) struct Workload {
     /// Whether requests carry idempotency keys.
     keyed: bool,
     ids: u32,
+    /// Whether much recurs, so that there is something to consolidate.
+    recurs: bool,
 }
 
 impl Workload {
@@ -123,7 +129,8 @@ impl Workload {
         let spaces = ["a", "A", "other-space"];
         let spaces = spaces[..rng.usize(1..=3)].iter();
         let spaces = spaces.map(|name| SpaceName::new(name).expect("a valid name")).collect();
-        Self { ids: rng.u32(3..=9), rng, spaces, keyed }
+        let recurs = rng.bool();
+        Self { ids: if recurs { 9 } else { rng.u32(3..=9) }, rng, spaces, keyed, recurs }
     }
 
     /// The next `count` steps.
@@ -144,8 +151,10 @@ impl Workload {
     /// A write to `space`.
     pub(crate) fn request(&mut self, space: SpaceName) -> Request {
         match self.rng.u32(0..100) {
-            0..=46 => Request::Store(self.store(space)),
-            47..=51 => {
+            0..=19 if self.recurs => Request::Store(self.recurring(space)),
+            20..=39 if self.recurs => Request::Consolidate { space },
+            0..=45 => Request::Store(self.store(space)),
+            46..=51 => {
                 let ids = (0..self.rng.usize(1..3)).map(|_| self.id()).collect();
                 let outcome = if self.rng.bool() { Outcome::Used } else { Outcome::Contradicted };
                 Request::Reinforce { space, ids, outcome }
@@ -164,7 +173,8 @@ impl Workload {
                 let Link { to, kind, .. } = self.link();
                 Request::Unlink { space, from: self.id(), to, kind }
             }
-            91..=95 => Request::Settings(self.settings(space)),
+            91..=93 => Request::Settings(self.settings(space)),
+            94..=96 => Request::Consolidate { space },
             _ => Request::DeleteSpace { space },
         }
     }
@@ -191,6 +201,27 @@ impl Workload {
             }
         }
         Store { space, memories, replace: self.rng.u32(0..3) == 0, key }
+    }
+
+    /// Two events, each told three times, by vectors or by texts.
+    fn recurring(&mut self, space: SpaceName) -> Store {
+        let by_vector = self.rng.u32(0..3) > 0;
+        let first = self.rng.u32(0..self.ids);
+        let memory = |at: u32, rng: &mut Rng| {
+            let axis = (at % 2) as usize;
+            let along = |number| if number == axis { 2.0 } else { 0.0 };
+            let number = |at| along(at) + 0.3 * rng.f32() + 0.01;
+            let text = ["Anna walked in the rain", "We had tea at the station"][axis];
+            NewMemory {
+                id: MemoryId::new(&format!("m{}", (first + at) % 9)).ok(),
+                embedding: by_vector.then(|| (0..DIMENSIONS).map(number).collect()),
+                content: Some(format!("{text} {}", WORDS[at as usize])),
+                occurred_at: Some(Timestamp(i64::from(at))),
+                ..NewMemory::default()
+            }
+        };
+        let memories = (0..6).map(|at| memory(at, &mut self.rng)).collect();
+        Store { space, memories, replace: true, key: None }
     }
 
     fn memory(&mut self) -> NewMemory {

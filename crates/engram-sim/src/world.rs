@@ -1,7 +1,7 @@
 //! An engine on a faulty disk beside the model of what it acknowledged. A step does the same to both and compares the
 //! answers; `recover` opens the engine after a fault and finds out which of the possible states it has.
 
-use crate::model::{Answer, Habit, Model, ModelSpace};
+use crate::model::{Answer, Habit, Model, ModelSpace, check_concepts, is_made};
 use crate::workload::{Request, Step, Store, Workload};
 use engram::clock::Clock;
 use engram::{
@@ -206,9 +206,11 @@ impl World {
         for name in self.engine().spaces()? {
             let space = self.engine().space(&name)?;
             let page = space.list(&Filter::default(), None, MEMORIES_MAX)?;
+            let (concepts, memories): (Vec<_>, Vec<_>) = page.memories.into_iter().partition(is_made);
+            check_concepts(&concepts, &memories);
             let strength = |memory: &Memory| Ok((memory.id.clone(), space.usage(&memory.id)?.strength));
-            let strengths = page.memories.iter().map(strength).collect::<Result<_>>()?;
-            model.spaces.insert(name, ModelSpace::new(space.settings(), page.memories, strengths));
+            let strengths = memories.iter().map(strength).collect::<Result<_>>()?;
+            model.spaces.insert(name, ModelSpace::new(space.settings(), memories, strengths));
         }
         Ok(model)
     }
@@ -219,8 +221,10 @@ impl World {
         for (name, expected) in &self.model.spaces {
             let space = self.engine().space(name)?;
             let found = space.list(&Filter::default(), None, MEMORIES_MAX)?.memories;
-            assert_eq!(found, expected.memories, "in space {name}");
-            assert_eq!(space.dump(), rebuilt(expected).dump(), "in space {name}");
+            assert_eq!(space.dump(), rebuilt(expected, &found).dump(), "in space {name}");
+            let (concepts, memories): (Vec<_>, Vec<_>) = found.into_iter().partition(is_made);
+            assert_eq!(memories, expected.memories, "in space {name}");
+            check_concepts(&concepts, &memories);
         }
         let names: Vec<SpaceName> = self.model.spaces.keys().cloned().collect();
         names.iter().try_for_each(|name| self.look(name))
@@ -299,11 +303,11 @@ fn set(model: &mut Model, space: &SpaceName, state: Option<ModelSpace>) {
     }
 }
 
-/// A state that only ever saw what the model holds.
-fn rebuilt(space: &ModelSpace) -> SpaceState {
+/// A state that only ever saw these memories, which are those of the model and the concepts made of them.
+fn rebuilt(space: &ModelSpace, memories: &[Memory]) -> SpaceState {
     let mut state = SpaceState::new(PARAMS);
     state.apply(1, Change::Settings(space.settings), None);
-    for (slot, memory) in (0..).zip(&space.memories) {
+    for (slot, memory) in (0..).zip(memories) {
         let analysis = Analysis::of(memory, &space.settings);
         let trials = space.habits.get(&memory.id).map_or(0, |habit| habit.trials);
         let uses = Uses::saved(space.strengths.get(&memory.id).copied(), trials, 0, 0);
@@ -312,7 +316,7 @@ fn rebuilt(space: &ModelSpace) -> SpaceState {
     }
     state.finish_placing();
     let arrival = |id: &MemoryId| {
-        let at = space.memories.iter().position(|memory| memory.id == *id);
+        let at = memories.iter().position(|memory| memory.id == *id);
         at.expect("what was used is there still") as u64 + 2
     };
     let row = |(id, habit): (&MemoryId, &Habit)| Row {
@@ -355,6 +359,7 @@ fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<MemoryId>> {
             let space: Arc<Space> = engine.space_or_new(&settings.space)?;
             space.set_settings(settings.laid_over(space.settings())).map(|_| vec![])
         }
+        Request::Consolidate { .. } => space()?.consolidate(false, |_| true).map(|_| vec![]),
         Request::DeleteSpace { space } => engine.delete_space(space).map(|_| vec![]),
     }
 }

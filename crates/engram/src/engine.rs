@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::codec::{Part, decode_changes, decode_part};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jobs::{self, Consolidations};
 use crate::space::{LogState, OpenLog, Space, SpaceSummary};
 use crate::worker::{Job, Jobs, flush_regularly, work, work_off, write_checkpoint};
 use crate::writer::version_of;
@@ -53,6 +54,9 @@ pub enum SyncMode {
 /// What is told of each sync of a log.
 pub type ObserveFlush = Arc<dyn Fn(Duration) + Send + Sync>;
 
+/// What is told of each consolidation in the background at its end, with why it failed.
+pub type ObserveConsolidation = Arc<dyn Fn(Duration, Option<&Error>) + Send + Sync>;
+
 /// How to open an engine.
 #[derive(Clone)]
 pub struct Options {
@@ -68,12 +72,16 @@ pub struct Options {
     pub hnsw: HnswParams,
     /// Background threads, for indexing and checkpoints. With none, call `Engine::work_off`.
     pub background_threads: usize,
+    /// Consolidations at the same time, each in a thread while it lasts. With none, call `Engine::work_off`.
+    pub consolidation_threads: usize,
     /// Log bytes after which a checkpoint is written; more where the last one was larger.
     pub checkpoint_bytes: u64,
     /// Size of a log file.
     pub segment_bytes_max: u64,
     /// What is told of each sync of a log.
     pub observe_flush: Option<ObserveFlush>,
+    /// What is told of each consolidation in the background.
+    pub observe_consolidation: Option<ObserveConsolidation>,
     /// The file system.
     pub vfs: Arc<dyn Vfs>,
     /// The present.
@@ -90,9 +98,11 @@ impl Options {
             embeds_texts: true,
             hnsw: HnswParams::default(),
             background_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            consolidation_threads: 1,
             checkpoint_bytes: CHECKPOINT_BYTES,
             segment_bytes_max: SEGMENT_BYTES_MAX,
             observe_flush: None,
+            observe_consolidation: None,
             vfs: Arc::new(RealVfs),
             clock: Clock::system(),
         }
@@ -115,6 +125,7 @@ impl Options {
                 ef_search: config.hnsw_index.ef_search,
             },
             background_threads: config.thread_pools.background_workers,
+            consolidation_threads: config.thread_pools.consolidation_workers,
             ..Self::new(config.storage.data_dir.clone())
         }
     }
@@ -127,6 +138,7 @@ type Cell = Arc<Mutex<Option<Arc<Space>>>>;
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) jobs: Jobs,
+    pub(crate) consolidations: Consolidations,
     /// Ordered, so that closing them does the same in every run.
     spaces: Mutex<BTreeMap<SpaceName, Cell>>,
     closed: Mutex<bool>,
@@ -153,7 +165,7 @@ impl Threads {
             return Ok(());
         }
         self.shared.jobs.push(Job::Stop);
-        let mut outcome = Ok(());
+        let mut outcome = self.shared.consolidations.stop();
         for handle in self.handles.lock().drain(..) {
             if handle.join().is_err() {
                 outcome = Err(Error::new(ErrorKind::Internal, "a background thread panicked; see the log"));
@@ -192,6 +204,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             options,
             jobs: Jobs::default(),
+            consolidations: Consolidations::default(),
             spaces: Mutex::default(),
             closed: Mutex::new(false),
             lock: Mutex::new(Some(lock)),
@@ -307,8 +320,27 @@ impl Engine {
         self.threads.shut(close_space)
     }
 
+    /// Begins to consolidate a space in the background, and gives the id of the job: of the one that does so already,
+    /// where there is one. See `Space::consolidate`.
+    pub fn consolidate(&self, space: &SpaceName, dry_run: bool) -> Result<String> {
+        self.space(space)?;
+        self.shared.consolidations.start(&self.shared, space, dry_run)
+    }
+
+    /// How far a job is. The newest 256 that have ended are remembered, until the engine is closed.
+    pub fn job(&self, id: &str) -> Result<jobs::Job> {
+        self.shared.consolidations.get(id).ok_or_else(|| {
+            let id = engram_core::error::shown(id);
+            let message = format!(
+                "there is no job \"{id}\"; jobs are forgotten when the server stops, and the oldest before"
+            );
+            Error::new(ErrorKind::NotFound, message)
+        })
+    }
+
     /// Does the background work that waits, on the calling thread: for programs and tests without threads.
     pub fn work_off(&self) {
+        self.shared.consolidations.work_off(&self.shared);
         work_off(&self.shared);
     }
 }
@@ -319,7 +351,7 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+pub(crate) fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(name)
         .spawn(run)
@@ -368,7 +400,7 @@ impl Shared {
         spaces.entry(name.clone()).or_default().clone()
     }
 
-    fn space(self: &Arc<Self>, name: &SpaceName) -> Result<Arc<Space>> {
+    pub(crate) fn space(self: &Arc<Self>, name: &SpaceName) -> Result<Arc<Space>> {
         self.check_open()?;
         let cell = self.cell(name);
         let mut cell = cell.lock();

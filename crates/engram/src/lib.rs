@@ -19,13 +19,16 @@
 pub mod clock;
 mod codec;
 pub mod config;
+mod consolidation;
 mod engine;
 mod error;
+mod jobs;
 mod space;
 mod worker;
 mod writer;
 
-pub use engine::{Engine, ObserveFlush, Options, SyncMode};
+pub use consolidation::Consolidated;
+pub use engine::{Engine, ObserveConsolidation, ObserveFlush, Options, SyncMode};
 pub use engram_core::calibrate::{self, Evidence};
 pub use engram_core::cue::{
     Answer, Condition, Cue, Field, Filter, Operand, Parts, RecallOptions, Test, kind_name,
@@ -40,6 +43,7 @@ pub use engram_core::state::{Embedder, SpaceSettings};
 pub use engram_core::without::{Part, Without};
 pub use engram_storage::{FaultyVfs, RealVfs, Vfs};
 pub use error::{Error, ErrorKind, Result};
+pub use jobs::{Job, JobState};
 pub use space::{
     ActivateFrom, Activated, Page, Recalled, RecalledHit, RecalledObjection, RecalledPath, RecalledStep,
     Selection, Space, SpaceSummary, StoreOptions, Stored, Tier, Usage,

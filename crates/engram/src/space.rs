@@ -2,14 +2,17 @@
 
 use crate::clock::Stopwatch;
 use crate::codec::encode_changes;
+use crate::consolidation::{self, check_unowned};
 use crate::engine::{Shared, SyncMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::worker::Job;
-use crate::writer::{Plan, Prepared, Reads, Writer};
+use crate::writer::{Ack, Plan, Prepared, Reads, Writer};
 use engram_core::Slot;
 use engram_core::associate::Analysis;
 use engram_core::calibrate::Evidence;
+use engram_core::concepts::is_made;
 use engram_core::confidence::{CONTRADICTS, Objection, SUPERSEDES};
+use engram_core::consolidate::is_opposing;
 use engram_core::cue::{Cue, Filter, Hit, Parts, RecallOptions};
 use engram_core::error::shown;
 use engram_core::hnsw;
@@ -113,6 +116,8 @@ pub struct RecalledHit {
     pub duplicates: Vec<MemoryId>,
     /// Memories that speak against it.
     pub objections: Vec<RecalledObjection>,
+    /// The concept that stands for it.
+    pub concept: Option<MemoryId>,
     /// What made the score.
     pub parts: Parts,
     /// How activation came here, when explaining.
@@ -305,7 +310,10 @@ impl Space {
                 (memory, id, Analysis::of(&as_kept, &settings))
             })
             .collect();
-        let ids = prepared.iter().map(|(_, id, _)| id.clone()).collect();
+        let mut ids: Vec<MemoryId> = prepared.iter().map(|(_, id, _)| id.clone()).collect();
+        // What they supersede or contradict may have to leave its concept.
+        let links = prepared.iter().flat_map(|(memory, _, _)| memory.links.iter().flatten());
+        ids.extend(links.filter(|link| is_opposing(&link.kind)).map(|link| link.to.clone()));
         let reads = match &key {
             Some((key, _)) => Reads::IdsAndKey(ids, key.clone()),
             None => Reads::Ids(ids),
@@ -349,7 +357,10 @@ impl Space {
         let (result, given) = std::sync::mpsc::sync_channel(1);
         self.writer.submit(self, Reads::Ids(vec![id.clone()]), move |state, _| {
             let slot = find(state, &name, &wanted)?;
-            let patched = patched(state.memory(slot), patch);
+            let patched = match state.concepts().contains(slot) {
+                true => consolidation::patched(state.memory(slot), patch)?,
+                false => patched(state.memory(slot), patch),
+            };
             patched.check()?;
             let stored_at = state.record(slot).memory().stored_at;
             let memory = patched.complete(wanted.clone(), stored_at);
@@ -412,6 +423,7 @@ impl Space {
             retrievability: hit.retrievability,
             tier: Tier::Hot,
             duplicates: hit.duplicates.into_iter().map(id).collect(),
+            concept: hit.concept.map(id),
             parts: hit.parts,
             paths: hit.paths.into_iter().map(path).collect(),
             evidence: hit.evidence,
@@ -457,8 +469,11 @@ impl Space {
             return invalid(format!("memory \"{from}\" cannot be linked to itself"));
         }
         let (name, from) = (self.name.clone(), from.clone());
-        let ack = self.writer.submit(self, Reads::Ids(vec![from.clone()]), move |state, _| {
+        // Of the target, too: what it is superseded or contradicted by may take it out of its concept.
+        let reads = Reads::Ids(vec![from.clone(), link.to.clone()]);
+        let ack = self.writer.submit(self, reads, move |state, _| {
             let slot = find(state, &name, &from)?;
+            check_unowned(state, slot, &link.kind)?;
             let links = &state.record(slot).memory().links;
             let changes = if links.contains(&link) {
                 vec![]
@@ -482,6 +497,7 @@ impl Space {
         let (name, from, to, kind) = (self.name.clone(), from.clone(), to.clone(), kind.to_string());
         let ack = self.writer.submit(self, Reads::Ids(vec![from.clone()]), move |state, _| {
             let slot = find(state, &name, &from)?;
+            check_unowned(state, slot, &kind)?;
             if !state.record(slot).memory().links.iter().any(|link| link.to == to && link.kind == kind) {
                 return Err(Error::new(
                     ErrorKind::NotFound,
@@ -494,6 +510,15 @@ impl Space {
             })
         })?;
         Ok(ack.position)
+    }
+
+    /// Carries out a request that `decide` makes, given the state and the time.
+    pub(crate) fn submit(
+        &self,
+        reads: Reads,
+        decide: impl FnOnce(&SpaceState, Timestamp) -> Result<Plan> + Send + 'static,
+    ) -> Result<Ack> {
+        self.writer.submit(self, reads, decide)
     }
 
     /// What is settled.
@@ -729,8 +754,9 @@ impl StoreRequest {
         let mut settings = *state.settings();
         for (new, id, analysis) in self.memories {
             ids.push(id.clone());
+            let is_new = state.slot(&id).is_none();
             match state.slot(&id).map(|slot| new.differs_from(&state.memory(slot))) {
-                None => added += 1,
+                None => {}
                 Some(None) => continue,
                 Some(Some(_)) if self.replace => {}
                 Some(Some(field)) => {
@@ -745,6 +771,7 @@ impl StoreRequest {
                 changes.push((Change::Settings(settings), None));
             }
             let memory = new.complete(id, now);
+            added += usize::from(is_new && !is_made(&memory));
             check_against(settings.embedder, &memory)?;
             // Other settings may have been made between the analysis and this decision.
             let is_current = Analysis::is_same_under(&settings, &self.settings);
@@ -772,13 +799,13 @@ impl StoreRequest {
     }
 }
 
-/// Whether a space may take so many more memories.
+/// Whether a space may take so many more memories. The concepts of consolidation do not count.
 fn check_quota(state: &SpaceState, space: &SpaceName, added: usize) -> Result<()> {
     match state.settings().memories_max {
-        Some(max) if (state.len() + added) as u64 > max => conflict(format!(
+        Some(max) if (state.ranked() + added) as u64 > max => conflict(format!(
             "space \"{space}\" holds {} memories and may hold {max}, so it cannot take {added} more; raise \
              memories_max or delete some",
-            state.len()
+            state.ranked()
         )),
         _ => Ok(()),
     }

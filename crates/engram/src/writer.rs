@@ -4,9 +4,11 @@
 //! it. No thread of its own, so an idle space costs none.
 
 use crate::codec::encode_changes;
+use crate::consolidation::{follow, with_kin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::space::{LogState, Space};
 use engram_core::associate::Analysis;
+use engram_core::concepts;
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::state::{Change, SpaceState};
 use engram_storage::PAYLOAD_BYTES_MAX;
@@ -168,7 +170,7 @@ impl Writer {
             while batch.len() < BATCH_REQUESTS_MAX && bytes_sum < BATCH_BYTES_MAX {
                 let mut queue = self.queue.lock();
                 match queue.waiting.front() {
-                    Some(next) if !touched.concerns(&next.reads, has_quota) => {}
+                    Some(next) if !touched.concerns(&next.reads, has_quota, &state) => {}
                     _ => break,
                 }
                 let next = queue.waiting.pop_front().expect("there is a front");
@@ -180,13 +182,14 @@ impl Writer {
                         // ids that this one names: such a request would have ended the batch.
                         unchanged.push((next.ticket, Ack { ids: plan.ids, position: space.position() }));
                     }
-                    Ok(plan) => {
+                    Ok(mut plan) => {
+                        follow(&state, &mut plan.changes, now);
                         let encoded = encode_changes(plan.changes.iter().map(|(change, _)| change));
                         if encoded.len() > PAYLOAD_BYTES_MAX || plan.changes.len() > CHANGES_MAX {
                             next.ticket.answer(Err(too_large(encoded.len(), plan.changes.len())));
                             continue;
                         }
-                        touched.add(&plan.changes);
+                        touched.add(&plan.changes, &state);
                         bytes_sum += encoded.len();
                         bytes.push(encoded);
                         batch.push(Decided { plan, ticket: next.ticket });
@@ -249,8 +252,8 @@ struct Touched {
 impl Touched {
     /// Whether a decision that reads these must wait until what is touched is applied. With a quota, every decision
     /// depends on how many memories there are.
-    fn concerns(&self, reads: &Reads, has_quota: bool) -> bool {
-        let concerns_ids = |ids: &[MemoryId]| ids.iter().any(|id| self.ids.contains(id));
+    fn concerns(&self, reads: &Reads, has_quota: bool, state: &SpaceState) -> bool {
+        let concerns_ids = |ids: &[MemoryId]| with_kin(state, ids).any(|id| self.ids.contains(id));
         match reads {
             _ if self.everything => true,
             _ if has_quota => self.anything,
@@ -260,12 +263,17 @@ impl Touched {
         }
     }
 
-    fn add(&mut self, changes: &[Prepared]) {
+    fn add(&mut self, changes: &[Prepared], state: &SpaceState) {
         for (change, _) in changes {
             self.anything = true;
             match change {
-                Change::Stored(memory) => self.ids.extend([memory.id.clone()]),
-                Change::Deleted(id) => self.ids.extend([id.clone()]),
+                Change::Stored(memory) => {
+                    // Whoever changes a source of a new concept must know of it.
+                    let is_concept = concepts::is_made(memory);
+                    let sources = concepts::sources(memory).filter(|_| is_concept);
+                    self.ids.extend(sources.map(|link| link.to.clone()).chain([memory.id.clone()]));
+                }
+                Change::Deleted(id) => self.ids.extend(with_kin(state, std::slice::from_ref(id)).cloned()),
                 Change::Linked { from, .. } | Change::Unlinked { from, .. } => {
                     self.ids.extend([from.clone()])
                 }

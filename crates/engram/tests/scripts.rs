@@ -12,12 +12,13 @@
 //! patch a "text"       the same, where given
 //! delete a [b ...]     link a b kind 0.5        unlink a b kind        get a
 //! recall "text"        ids=a,b, vector, limit, as_of, now, budget, min_relevance, exact, and a filter;
-//!                      show=activation|retrievability|confidence|paths, each hit on a line
+//!                      show=activation|concept|retrievability|confidence|paths, each hit on a line
 //! activate a=1 [b=.5]  limit, budget, now, as_of
 //! forget faded         what is remembered less than the space's forget_below
 //! count, list, forget  with a filter: must.<field>=value, should.<field>=value, must_not.<field>=value; a value may be
 //!                      one, several (a|b), a range (1..3, either end open) or * (exists)
 //! reinforce used a [b]  also confirmed, contradicted
+//! consolidate          makes concepts; also dry; steps=2 stops after so many steps
 //! usage a              how well it is learned   shown a (notes that a recall showed it)
 //! advance 3d           also h, m, s             reopen                 crash (cuts the power, then opens)
 //! summary              mark, changed            the state in numbers; what differs since `mark`, line by line
@@ -174,6 +175,7 @@ impl World {
                     ids.iter().map(|id| MemoryId::new(id)).collect::<std::result::Result<_, _>>()?;
                 space.reinforce(&ids, outcome)?;
             }
+            "consolidate" => return self.consolidate(given),
             "shown" => space.note_shown(&[given.id(0)?]),
             "usage" => {
                 let usage = space.usage(&given.id(0)?)?;
@@ -206,6 +208,23 @@ impl World {
         self.engine = open(&self.vfs, &self.now);
         self.space = self.engine.space_or_new(&name)?;
         Ok(())
+    }
+
+    fn consolidate(&self, given: &Arguments) -> Result<Vec<String>> {
+        let steps = given.option("steps").map_or(usize::MAX, |text| text.parse().unwrap());
+        let mut left = steps;
+        let done = self.space.consolidate(given.has("dry"), |_| {
+            left -= 1;
+            left > 0
+        })?;
+        let mut parts = vec![
+            format!("{} episodes, {} of them in {} concepts", done.episodes, done.sources, done.concepts),
+            format!("{} made, {} changed, {} deleted", done.made, done.changed, done.deleted),
+        ];
+        parts.extend((done.given_up > 0).then(|| format!("{} given up", done.given_up)));
+        parts.extend(done.stopped.then(|| "stopped".to_string()));
+        parts.extend(done.without_vectors.then(|| "no vectors to compare by".to_string()));
+        Ok(vec![parts.join("; ")])
     }
 
     fn store(&self, given: &Arguments) -> Result<()> {
@@ -254,6 +273,7 @@ impl World {
                 ("decay", "actr") => settings.decay = DecayLaw::ActR,
                 ("decay_from", "stored_at") => settings.decay_from = DecayFrom::StoredAt,
                 ("decay_from", "occurred_at") => settings.decay_from = DecayFrom::OccurredAt,
+                ("embedder", "none") => settings.embedder = Some(Embedder::None),
                 ("embedder", "builtin") => settings.embedder = Some(Embedder::BUILTIN),
                 ("memories_max", max) => settings.memories_max = Some(max.parse().unwrap()),
                 _ => panic!("there is no setting {name}={value}"),
@@ -439,6 +459,10 @@ fn shown(recalled: &Recalled, given: &Arguments) -> Vec<String> {
         None => vec![recalled.hits.iter().map(id).collect::<Vec<_>>().join(" ")],
         Some("activation") => {
             recalled.hits.iter().map(|hit| format!("{} {:.3}", id(hit), hit.parts.activation)).collect()
+        }
+        Some("concept") => {
+            let concept = |hit: &RecalledHit| hit.concept.as_ref().map_or("none".into(), ToString::to_string);
+            recalled.hits.iter().map(|hit| format!("{} of {}", id(hit), concept(hit))).collect()
         }
         Some("retrievability") => {
             recalled.hits.iter().map(|hit| format!("{} {:.2}", id(hit), hit.retrievability)).collect()

@@ -63,8 +63,11 @@ impl Serve {
             tracing::warn!("{notice}");
         }
         let metrics = Metrics::new();
-        let options =
-            Options { observe_flush: Some(metrics.flush_observer()), ..Options::from_config(&config) };
+        let options = Options {
+            observe_flush: Some(metrics.flush_observer()),
+            observe_consolidation: Some(metrics.consolidation_observer()),
+            ..Options::from_config(&config)
+        };
         let engine = Engine::open(options)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.runtime.worker_threads)

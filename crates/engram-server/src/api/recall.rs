@@ -198,6 +198,9 @@ pub struct HitOut {
     pub duplicates: Vec<String>,
     /// Memories that speak against it, and have lowered `confidence`.
     pub objections: Vec<ObjectionOut>,
+    /// Id of the concept that consolidation made and that stands for it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concept: Option<String>,
     /// What made the score; with `explain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parts: Option<PartsOut>,
@@ -286,6 +289,7 @@ impl HitOut {
             retrievability: hit.retrievability,
             tier: hit.tier.as_str().to_owned(),
             duplicates: hit.duplicates.iter().map(MemoryId::to_string).collect(),
+            concept: hit.concept.as_ref().map(MemoryId::to_string),
             parts: explain.then_some(PartsOut {
                 dense: hit.parts.dense,
                 lexical: hit.parts.lexical,

@@ -76,7 +76,6 @@ const NOT_SERVED: &[NotServed] = &[
     not_served("activation.visit_budget_per_tier"),
     not_served("activation.simd_batch_size"),
     NotServed { key: "activation.avx_version", only: Some("avx512") },
-    not_served("thread_pools.consolidation_workers"),
     not_served("numa.*"),
     not_served("performance.*"),
     not_served("auth.keys_file"),
@@ -388,7 +387,7 @@ settings! {
         recall_workers: usize = WORKERS, |machine| (2 * machine.cores).min(1024), in words "2 x cores";
         /// Stores at the same time; those that wait together share one sync of the disk.
         store_workers: usize = WORKERS, |machine| machine.cores.clamp(32, 1024), in words "32, or the cores where they are more";
-        /// Threads that consolidate.
+        /// Consolidations at the same time, one a space; each works for at most half of the time.
         consolidation_workers: usize = WORKERS, |machine| (machine.cores / 4).clamp(1, 2), in words "a quarter of the cores, 1 to 2";
         /// Threads for checkpoints, moves between tiers and index building.
         background_workers: usize = WORKERS, |machine| (machine.cores / 2).clamp(1, 4), in words "half the cores, 1 to 4";

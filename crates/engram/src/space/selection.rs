@@ -63,7 +63,9 @@ fn selected(
     }
     let passes = |slot: &Slot| {
         which.filter.passes(state.record(*slot).memory())
-            && (!which.faded || state.retrievability(*slot, now) < below)
+            // A concept goes when its sources do.
+            && (!which.faded
+                || (state.retrievability(*slot, now) < below && !state.concepts().contains(*slot)))
     };
     let slots: Vec<Slot> = match &which.ids {
         Some(ids) => {
