@@ -185,7 +185,7 @@ fn is_name_word(word: &str) -> bool {
 }
 
 /// A name as it is compared: lower case, single spaces, no punctuation around it, no possessive.
-fn folded(name: &str) -> Box<str> {
+pub fn folded(name: &str) -> Box<str> {
     let words =
         name.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase());
     let joined = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");

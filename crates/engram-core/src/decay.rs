@@ -2,6 +2,7 @@
 //! never by a job that rewrites memories; and what using it does to these numbers. FSRS-6 (py-fsrs with its default
 //! parameters), and ACT-R's base-level activation in Petrov's hybrid form (2006) with the newest use exact.
 
+use crate::actr::{base_level, recall_probability};
 use crate::id::Timestamp;
 use std::num::NonZeroU32;
 
@@ -17,15 +18,11 @@ const STABILITY_DAYS_MIN: f64 = 0.001;
 /// A century: what is remembered longer is remembered.
 const STABILITY_DAYS_MAX: f64 = 36_500.0;
 
-/// ACT-R's decay of a single use.
-const ACTR_DECAY: f64 = 0.5;
 /// Base-level activation, time in seconds, at which a memory is as likely remembered as not; with `ACTR_NOISE` fitted to
 /// Ebbinghaus's savings (Murre & Dros 2015; R^2 .95).
 const ACTR_THRESHOLD: f64 = -3.95;
 /// Slope of recall over activation.
 const ACTR_NOISE: f64 = 2.4;
-/// Seconds below which a use counts as just now, for its activation has no bound.
-const ACTR_SECONDS_MIN: f64 = 1.0;
 
 const SECONDS_A_DAY: f64 = 86_400.0;
 
@@ -142,7 +139,7 @@ impl Strength {
             DecayLaw::ActR => {
                 let ago = |then: Timestamp| now.days_since(then) * SECONDS_A_DAY;
                 let level = base_level(self.uses.get(), ago(self.used_at), ago(learned));
-                1.0 / (1.0 + ((ACTR_THRESHOLD - level) / ACTR_NOISE).exp())
+                recall_probability(level, ACTR_THRESHOLD, ACTR_NOISE)
             }
         }
     }
@@ -193,25 +190,6 @@ fn difficulty_next(difficulty: f64, grade: u8) -> f64 {
 
 fn bounded(difficulty: f64) -> f64 {
     difficulty.clamp(DIFFICULTY.0, DIFFICULTY.1)
-}
-
-/// ACT-R's base-level activation of `uses` uses, the newest `newest` and the first `first` seconds ago, in Petrov's
-/// hybrid form: the newest use exactly, the others as if spread evenly from the first on.
-fn base_level(uses: u32, newest: f64, first: f64) -> f64 {
-    let newest = newest.max(ACTR_SECONDS_MIN);
-    let mut sum = newest.powf(-ACTR_DECAY);
-    let (others, span) = (f64::from(uses.saturating_sub(1)), first - newest);
-    if others > 0.0 {
-        let rest = 1.0 - ACTR_DECAY;
-        // Uses that lie together count as one after the other at the same time.
-        sum += others
-            * if span > 1e-6 * newest {
-                (first.powf(rest) - newest.powf(rest)) / (rest * span)
-            } else {
-                newest.powf(-ACTR_DECAY)
-            };
-    }
-    sum.ln()
 }
 
 #[cfg(test)]
@@ -286,15 +264,6 @@ mod tests {
             let wrong_at_once = learned.used(day(60.0), Outcome::Contradicted);
             assert!(at(&wrong_at_once) <= at(&learned), "{law:?}");
         }
-    }
-
-    #[test]
-    fn base_levels_have_their_golden_values() {
-        // Uses 10, 100 and 1000 seconds ago: -.803296 by the exact sum, -.841138 in the hybrid form.
-        near(base_level(3, 10.0, 1000.0), -0.841138, 1e-6, "hybrid");
-        near(base_level(1, 100.0, 100.0), (100.0f64.powf(-0.5)).ln(), 1e-12, "one use");
-        near(base_level(2, 100.0, 100.0), (2.0 * 100.0f64.powf(-0.5)).ln(), 1e-12, "two at once");
-        assert!(base_level(1, 0.0, 0.0).is_finite());
     }
 
     #[test]

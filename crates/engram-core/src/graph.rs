@@ -280,6 +280,11 @@ impl Graph {
         &self.entities[id as usize]
     }
 
+    /// The entity of this name, as compared: lower case, single spaces.
+    pub fn entity_named(&self, name: &str) -> Option<&Entity> {
+        self.entity_ids.get(name).map(|id| self.entity(*id))
+    }
+
     /// Entities that memories mention.
     pub fn entities(&self) -> usize {
         self.entity_ids.len()

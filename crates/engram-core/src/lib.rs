@@ -5,6 +5,7 @@
 //! that a state holds ([`hnsw`], [`lexicon`], [`graph`]), and last [`recall`], which asks them all.
 
 pub mod activation;
+pub mod actr;
 mod alike;
 pub mod associate;
 pub mod calibrate;

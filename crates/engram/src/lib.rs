@@ -29,6 +29,7 @@ mod writer;
 
 pub use consolidation::Consolidated;
 pub use engine::{Engine, ObserveConsolidation, ObserveFlush, Options, SyncMode};
+pub use engram_core::actr;
 pub use engram_core::calibrate::{self, Evidence};
 pub use engram_core::cue::{
     Answer, Condition, Cue, Field, Filter, Operand, Parts, RecallOptions, Test, kind_name,

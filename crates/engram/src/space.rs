@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::worker::Job;
 use crate::writer::{Ack, Plan, Prepared, Reads, Writer};
 use engram_core::Slot;
-use engram_core::associate::Analysis;
+use engram_core::associate::{Analysis, folded};
 use engram_core::calibrate::Evidence;
 use engram_core::concepts::is_made;
 use engram_core::confidence::{CONTRADICTS, Objection, SUPERSEDES};
@@ -460,6 +460,11 @@ impl Space {
             residual: result.residual,
             truncated: result.truncated,
         })
+    }
+
+    /// How many memories mention this name; case and spacing do not matter.
+    pub fn mentions(&self, name: &str) -> usize {
+        self.read().graph().entity_named(&folded(name)).map_or(0, |entity| entity.holders.len())
     }
 
     /// Links a memory to another, which need not be stored yet; a link of the same kind gets the new weight.
