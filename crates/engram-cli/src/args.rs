@@ -2,7 +2,7 @@
 
 use crate::commands::{
     activate, config, consolidate, demo, evaluate, export, forget, import, recall, reinforce, selftest,
-    serve, space, status, store,
+    serve, space, status, store, validate,
 };
 use crate::fault::{Fault, Result};
 use clap::{Args, Parser, Subcommand};
@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Space(space::Space),
     Status(status::Status),
     Evaluate(evaluate::Evaluate),
+    Validate(validate::Validate),
     Test(selftest::Test),
     Config(config::Config),
 }

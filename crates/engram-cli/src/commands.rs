@@ -16,6 +16,7 @@ pub(crate) mod serve;
 pub(crate) mod space;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod validate;
 
 use crate::args::Command;
 use crate::fault::Result;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Forget(forget) => forget.run(&mut screen),
         Command::Import(import) => import.run(&mut screen).map(done),
         Command::Evaluate(evaluate) => evaluate.run(&mut screen).map(done),
+        Command::Validate(validate) => validate.run(&mut screen).map(done),
         Command::Export(export) => export.run(&mut screen).map(done),
         Command::Space(space) => space.run(&mut screen).map(done),
         Command::Status(status) => status.run(&mut screen),

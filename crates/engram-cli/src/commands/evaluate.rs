@@ -6,8 +6,8 @@ mod ask;
 mod evidence;
 mod fit;
 mod probe;
-mod report;
-mod score;
+pub(crate) mod report;
+pub(crate) mod score;
 mod sets;
 
 use crate::commands::interrupt::Interrupt;

@@ -120,6 +120,14 @@ impl Made {
             memory_bytes: machine.memory_bytes,
         }
     }
+
+    /// A line for people: version, commit, day and machine.
+    pub(crate) fn line(&self) -> String {
+        let day = self.date.split('T').next().unwrap_or_default();
+        let commit = self.commit.as_ref().map(|commit| format!(" at {commit}")).unwrap_or_default();
+        let processor = self.processor.as_deref().unwrap_or("an unnamed processor");
+        format!("Engram {}{commit}, {day}, {} cores of {processor}.", self.version, self.cores)
+    }
 }
 
 /// The commit of the folder that this runs in, if that is a checkout of Engram.
