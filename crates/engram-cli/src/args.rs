@@ -1,8 +1,8 @@
 //! The command line as a whole, and the kinds of values that several commands take.
 
 use crate::commands::{
-    activate, config, consolidate, demo, evaluate, export, forget, import, recall, reinforce, selftest,
-    serve, space, status, store, validate,
+    activate, complete, config, consolidate, demo, evaluate, export, forget, import, recall, reinforce,
+    selftest, serve, space, status, store, validate,
 };
 use crate::fault::{Fault, Result};
 use clap::{Args, Parser, Subcommand};
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     Store(store::Store),
     Recall(recall::Recall),
     Activate(activate::Activate),
+    Complete(complete::Complete),
     Reinforce(reinforce::Reinforce),
     Consolidate(consolidate::Consolidate),
     Forget(forget::Forget),
@@ -93,7 +94,7 @@ pub(crate) fn filter(text: &str) -> Result<FilterIn, String> {
 }
 
 /// JSON that starts with `open`, or the contents of the file of that name.
-fn json_or_file(text: &str, open: char) -> Result<Vec<u8>> {
+pub(crate) fn json_or_file(text: &str, open: char) -> Result<Vec<u8>> {
     if text.trim_start().starts_with(open) {
         return Ok(text.as_bytes().to_owned());
     }

@@ -6,9 +6,9 @@ use crate::fault::{Fault, Result, failed, usage};
 use crate::remote::Remote;
 use engram::{Engine, Options};
 use engram_server::api::{
-    ActivateIn, ActivateOut, ConsolidateIn, CountIn, CountOut, CueIn, DeleteIn, DeleteOut, GetQuery, JobOut,
-    ListOut, ListQuery, MemoryOut, PositionOut, RecallOut, ReinforceIn, SpaceOut, SpaceSettingsIn, SpacesOut,
-    StartedOut, StoreIn, StoreOut,
+    ActivateIn, ActivateOut, CompleteIn, CompleteOut, ConsolidateIn, CountIn, CountOut, CueIn, DeleteIn,
+    DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryOut, PositionOut, RecallOut, ReinforceIn,
+    SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn, StoreOut,
 };
 use engram_server::{Problem, Service};
 use std::path::Path;
@@ -127,6 +127,13 @@ impl Backend {
         match self {
             Self::Remote(remote) => remote.post(&format!("spaces/{space}/activate"), &request),
             Self::Local(service) => Ok(service.activate(space, request)?),
+        }
+    }
+
+    pub(crate) fn complete(&self, space: &str, request: CompleteIn) -> Result<CompleteOut> {
+        match self {
+            Self::Remote(remote) => remote.post(&format!("spaces/{space}/complete"), &request),
+            Self::Local(service) => Ok(service.complete(space, request)?),
         }
     }
 

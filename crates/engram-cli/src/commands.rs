@@ -1,6 +1,7 @@
 //! One module for each command: its flags and help, and what it does.
 
 pub(crate) mod activate;
+pub(crate) mod complete;
 pub(crate) mod config;
 pub(crate) mod consolidate;
 pub(crate) mod demo;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Store(store) => store.run(&mut screen).map(done),
         Command::Recall(recall) => recall.run(&mut screen).map(done),
         Command::Activate(activate) => activate.run(&mut screen).map(done),
+        Command::Complete(complete) => complete.run(&mut screen).map(done),
         Command::Reinforce(reinforce) => reinforce.run(&mut screen).map(done),
         Command::Consolidate(consolidate) => consolidate.run(&mut screen).map(done),
         Command::Forget(forget) => forget.run(&mut screen),

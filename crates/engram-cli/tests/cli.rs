@@ -154,6 +154,37 @@ fn a_memory_is_stored_and_recalled_with_its_paths() {
 }
 
 #[test]
+fn a_memory_with_gaps_is_completed_from_argument_and_file() {
+    let folder = Folder::new();
+    let (data, memories) = (folder.data(), folder.write("in.jsonl", MEMORIES));
+    ok(&["import", "--data-dir", &data, "-s", "diary", &memories]);
+    let pattern = r#"{"content": "caught a cold", "context": null, "kind": null}"#;
+    let place = ["complete", "--data-dir", &data, "-s", "diary"];
+    let shown = ok(&[&place[..], &[pattern]].concat());
+    assert!(shown.contains("given, as in m2") && shown.contains("kind     episode"), "{shown}");
+    assert!(
+        shown.contains("context  trip\n         reconstructed, ") && shown.contains(" sure, from m2"),
+        "{shown}"
+    );
+    let file = folder.write("pattern.json", pattern);
+    let json = ok_json(&[&place[..], &[&file, "--json", "--limit", "0"]].concat());
+    assert_eq!(json["completed"]["content"]["given"], true, "{json}");
+    assert_eq!(json["completed"]["kind"]["sources"][0], "m2", "{json}");
+    assert_eq!(json["alternatives"], serde_json::json!([]), "{json}");
+    let shown = ok(&[&place[..], &[r#"{"content": "qqq", "context": null}"#]].concat());
+    assert!(shown.contains("Probably nothing here is right"), "{shown}");
+    for (code, pattern, said) in [
+        (1, r#"{"content": "x"}"#, "nothing is wanted"),
+        (1, r#"{"content": null}"#, "nothing is given"),
+        (2, r#"{"id": "d1", "content": null}"#, "unknown field `id`"),
+        (1, "no-such-file", "neither JSON nor a file"),
+    ] {
+        let told = fails(code, &[&place[..], &[pattern]].concat());
+        assert!(told.contains(said), "{told}");
+    }
+}
+
+#[test]
 fn export_import_export_gives_the_same_bytes() {
     let folder = Folder::new();
     let memories = folder.write("in.jsonl", MEMORIES);
@@ -491,13 +522,14 @@ fn the_demo_draws_paths_and_leaves_nothing() {
 
 #[test]
 fn every_help_text_has_examples() {
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 21] = [
         &[],
         &["demo"],
         &["serve"],
         &["store"],
         &["recall"],
         &["activate"],
+        &["complete"],
         &["forget"],
         &["import"],
         &["export"],

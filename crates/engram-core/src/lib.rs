@@ -2,13 +2,14 @@
 //! arguments, so that the same changes always give the same state and the same state the same answers.
 //!
 //! Reading order: [`memory`] and [`cue`] (what goes in and out), [`state`] (`Change` and `apply`), then the indexes
-//! that a state holds ([`hnsw`], [`lexicon`], [`graph`]), and last [`recall`], which asks them all.
+//! that a state holds ([`hnsw`], [`lexicon`], [`graph`]), and last [`recall`] and [`complete`], which ask them all.
 
 pub mod activation;
 pub mod actr;
 mod alike;
 pub mod associate;
 pub mod calibrate;
+pub mod complete;
 pub mod concepts;
 pub mod confidence;
 pub mod consolidate;

@@ -26,3 +26,9 @@ pub const LIMIT_DEFAULT: usize = 10;
 pub const FILTER_CONDITIONS_MAX: usize = 256;
 /// Memory ids that one cue may name, and seeds that one activation may start from.
 pub const CUE_IDS_MAX: usize = 1024;
+/// Alternatives that one completion may ask for.
+pub const ALTERNATIVES_MAX: usize = 100;
+/// Alternatives of a completion that does not say.
+pub const ALTERNATIVES_DEFAULT: usize = 3;
+/// The sharpest that completion may weigh; beyond, one memory has all the weight in any case.
+pub const BETA_MAX: f32 = 1000.0;

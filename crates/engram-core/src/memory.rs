@@ -102,13 +102,7 @@ impl NewMemory {
             check_name("context", context)?;
         }
         if let Some(entities) = &self.entities {
-            if entities.len() > ENTITIES_MAX {
-                return invalid(format!(
-                    "entities has {} names, at most {ENTITIES_MAX} are allowed",
-                    entities.len()
-                ));
-            }
-            entities.iter().try_for_each(|name| check_name("entities", name))?;
+            check_entities(entities)?;
         }
         if let Some(links) = &self.links {
             check_links(links)?;
@@ -176,7 +170,7 @@ pub fn check_link(link: &Link) -> Result<()> {
     Ok(())
 }
 
-fn check_content(content: &str) -> Result<()> {
+pub(crate) fn check_content(content: &str) -> Result<()> {
     if content.len() > CONTENT_BYTES_MAX {
         return invalid(format!(
             "content has {} bytes, at most {CONTENT_BYTES_MAX} are allowed; split it into memories that share a context",
@@ -189,7 +183,7 @@ fn check_content(content: &str) -> Result<()> {
     Ok(())
 }
 
-fn check_name(field: &str, name: &str) -> Result<()> {
+pub(crate) fn check_name(field: &str, name: &str) -> Result<()> {
     if name.trim().is_empty() {
         return invalid(format!("{field} is an empty name; leave it out instead"));
     }
@@ -206,6 +200,13 @@ fn check_name(field: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn check_entities(entities: &[String]) -> Result<()> {
+    if entities.len() > ENTITIES_MAX {
+        return invalid(format!("entities has {} names, at most {ENTITIES_MAX} are allowed", entities.len()));
+    }
+    entities.iter().try_for_each(|name| check_name("entities", name))
+}
+
 fn check_links(links: &[Link]) -> Result<()> {
     if links.len() > LINKS_MAX {
         return invalid(format!("links has {} entries, at most {LINKS_MAX} are allowed", links.len()));
@@ -219,7 +220,7 @@ fn check_links(links: &[Link]) -> Result<()> {
     }
 }
 
-fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
+pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
     fn depth(value: &Value) -> usize {
         match value {
             Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),

@@ -58,7 +58,7 @@ const WEIGHTS: Weights = Weights {
 
 /// What the vectors of the built-in embedder weigh beside those of a model. By text alone, R@10 at 1 and at .5: LoCoMo
 /// .806 .822, MuSiQue .703 .703, HotpotQA .950 .960, WordNet .713 .728.
-const BUILTIN_SHARE: f32 = 0.5;
+pub(crate) const BUILTIN_SHARE: f32 = 0.5;
 /// Memories that activation starts from.
 const SEEDS_MAX: usize = 3;
 /// How soon a bridge is as strong as one can be. Most reach from one passage to another is some hundredths.
@@ -915,7 +915,7 @@ fn visible_only<'p>(
 }
 
 /// Keeps the `most` highest, best first; of equals the lower slot.
-fn keep_best(scored: &mut Vec<(Slot, f32)>, most: usize) {
+pub(crate) fn keep_best(scored: &mut Vec<(Slot, f32)>, most: usize) {
     let better = |a: &(Slot, f32), b: &(Slot, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     if scored.len() > most {
         scored.select_nth_unstable_by(most, better);

@@ -1,5 +1,6 @@
 //! The wire types of every interface, and the one place where they become types of the engine and back.
-//! Requests refuse unknown fields, and arrays in the place of objects. A field that is `null` counts as not given.
+//! Requests refuse unknown fields, and arrays in the place of objects. A field that is `null` counts as not given, but
+//! in a completion, where it is wanted.
 //! HTTP, the files of the CLI and embedded use read and write exactly these; contract.md, section 10.
 
 use crate::error::ApiError;
@@ -95,6 +96,7 @@ macro_rules! objects {
     )* };
 }
 
+mod complete;
 mod consolidate;
 mod filter;
 mod memory;
@@ -102,6 +104,7 @@ mod recall;
 mod reinforce;
 mod space;
 
+pub use complete::*;
 pub use consolidate::*;
 pub use filter::*;
 pub use memory::*;

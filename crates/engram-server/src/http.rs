@@ -3,8 +3,8 @@
 //! many places as `thread_pools` allows.
 
 use crate::api::{
-    ActivateIn, AssociationIn, ConsolidateIn, CountIn, CueIn, DeleteIn, GetQuery, ListQuery, MemoryOut,
-    ReinforceIn, StatusOut, StoreIn, from_json, patch_from_json, shortened,
+    ActivateIn, AssociationIn, CompleteIn, ConsolidateIn, CountIn, CueIn, DeleteIn, GetQuery, ListQuery,
+    MemoryOut, ReinforceIn, StatusOut, StoreIn, from_json, patch_from_json, shortened,
 };
 use crate::error::{ApiError, Problem};
 use crate::health::Health;
@@ -106,7 +106,11 @@ impl App {
     ) -> Response {
         let watch = Stopwatch::start();
         let pool = match operation {
-            Operation::Recall | Operation::Activate | Operation::Get | Operation::Administer => &self.recalls,
+            Operation::Recall
+            | Operation::Activate
+            | Operation::Complete
+            | Operation::Get
+            | Operation::Administer => &self.recalls,
             Operation::Store
             | Operation::Forget
             | Operation::Consolidate
@@ -201,6 +205,7 @@ routes! {
     post "/api/v1/spaces/{space}/recall" => recall;
     post "/api/v1/spaces/{space}/activate" => activate;
     post "/api/v1/spaces/{space}/reinforce" => reinforce;
+    post "/api/v1/spaces/{space}/complete" => complete;
     post "/api/v1/spaces/{space}/consolidate" => consolidate;
     get "/api/v1/jobs/{id}" => job;
     put "/api/v1/spaces/{space}/associations" => link;
@@ -381,6 +386,11 @@ async fn activate(State(app): State<Arc<App>>, call: Call) -> Response {
 async fn reinforce(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.reinforce(call.space(), call.json::<ReinforceIn>()?)?);
     app.run(Operation::Reinforce, work).await
+}
+
+async fn complete(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| ok(app.service.complete(call.space(), call.json::<CompleteIn>()?)?);
+    app.run(Operation::Complete, work).await
 }
 
 async fn consolidate(State(app): State<Arc<App>>, call: Call) -> Response {

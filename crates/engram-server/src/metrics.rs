@@ -19,12 +19,13 @@ use std::time::Duration;
 const BUCKETS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// What a request does. The first five are counted and timed by name; the others only appear in the log when slow.
+/// What a request does. The first six are counted and timed by name; the others only appear in the log when slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Store,
     Recall,
     Activate,
+    Complete,
     Forget,
     /// Timed from the beginning of the job to its end.
     Consolidate,
@@ -39,14 +40,21 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    const MEASURED: [Operation; 5] =
-        [Operation::Store, Operation::Recall, Operation::Activate, Operation::Forget, Operation::Consolidate];
+    const MEASURED: [Operation; 6] = [
+        Operation::Store,
+        Operation::Recall,
+        Operation::Activate,
+        Operation::Complete,
+        Operation::Forget,
+        Operation::Consolidate,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Operation::Store => "store",
             Operation::Recall => "recall",
             Operation::Activate => "activate",
+            Operation::Complete => "complete",
             Operation::Forget => "forget",
             Operation::Consolidate => "consolidate",
             Operation::Get => "get",

@@ -1,10 +1,10 @@
 //! Every operation, from wire types to wire types. HTTP and the CLI on a data folder run this same code. Calls block.
 
 use crate::api::{
-    ActivateIn, ActivateOut, AssociationIn, ConsolidateIn, CountIn, CountOut, CueIn, DeleteIn, DeleteOut,
-    GetQuery, JobOut, ListOut, ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX, PositionOut,
-    RecallOut, ReinforceIn, SeedIn, SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn, StoreOut,
-    cursor_place, cursor_text, memory_id, memory_ids, selection,
+    ActivateIn, ActivateOut, AssociationIn, CompleteIn, CompleteOut, ConsolidateIn, CountIn, CountOut, CueIn,
+    DeleteIn, DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX,
+    PositionOut, RecallOut, ReinforceIn, SeedIn, SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn,
+    StoreOut, cursor_place, cursor_text, memory_id, memory_ids, selection,
 };
 use crate::error::ApiError;
 use engram::clock::Stopwatch;
@@ -185,6 +185,14 @@ impl Service {
     pub fn reinforce(&self, space: &str, request: ReinforceIn) -> Result<PositionOut> {
         let ids = memory_ids(Some(request.ids))?;
         Ok(PositionOut { position: self.space(space)?.reinforce(&ids, request.outcome.into())? })
+    }
+
+    /// Completes a memory with gaps.
+    pub fn complete(&self, space: &str, request: CompleteIn) -> Result<CompleteOut> {
+        let space = self.space(space)?;
+        self.check_text("content", request.content.as_ref().and_then(Option::as_deref))?;
+        let (pattern, options) = request.into_parts(self.engine.now())?;
+        Ok(space.complete(&pattern, &options)?.into())
     }
 
     /// Begins to make concepts of the episodes that recur.

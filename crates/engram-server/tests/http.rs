@@ -170,6 +170,45 @@ fn what_is_used_is_strengthened_and_what_is_shown_is_counted() {
 }
 
 #[test]
+fn a_memory_with_gaps_is_completed() {
+    let server = start();
+    let memories = json!({"memories": [
+        {"id": "a", "content": "Ann found a flat", "embedding": [0.1, 2.0, 0.0], "context": "chat", "metadata": {"by": "Ann"}},
+        {"id": "b", "content": "Bob sold a boat", "embedding": [0.0, 0.0, 0.3], "context": "sea", "metadata": {"by": "Bob"}}]});
+    server.ask(201, "POST", "/memories", memories);
+    let request =
+        json!({"embedding": [0.1, null, 0.0], "content": null, "metadata": {"by": null}, "context": "chat"});
+    let completed = server.ask(200, "POST", "/complete", request);
+    let fields: Vec<&String> = completed["completed"].as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["content", "context", "embedding", "metadata.by"]);
+    let field = |name: &str| completed["completed"][name].clone();
+    assert_eq!(field("content")["value"], "Ann found a flat");
+    // Numbers as they were stored, to the digit.
+    assert_eq!(field("embedding")["value"], json!([0.1, 2.0, 0.0]));
+    assert_eq!(
+        (field("context")["given"].clone(), field("content")["given"].clone()),
+        (json!(true), json!(false))
+    );
+    assert_eq!(field("metadata.by")["sources"], json!(["a"]));
+    assert!(field("content")["confidence"].as_f64().unwrap() > 0.9, "{completed}");
+    assert_eq!((&completed["abstain"], &completed["alternatives"]), (&json!(false), &json!([])));
+    // It leaves no trace.
+    assert_eq!(server.ask(200, "GET", "/memories/a", Value::Null)["usage"]["shown"], 0);
+    for request in [
+        json!({"content": null}),
+        json!({"content": "all given"}),
+        json!({"content": null, "embedding": [1]}),
+        json!({"content": null, "embedding": [1, "x", 2]}),
+        json!({"content": null, "context": "c", "id": "a"}),
+        json!({"content": null, "context": "c", "beta": -1}),
+        json!({"content": null, "context": "c", "limit": 101}),
+        json!([null]),
+    ] {
+        server.ask(400, "POST", "/complete", request);
+    }
+}
+
+#[test]
 fn memories_are_stored_recalled_linked_counted_and_deleted() {
     let server = start();
     let stored = server.ask(
@@ -545,9 +584,7 @@ fn bad_paths_methods_and_media_types_are_problems() {
     {
         server.refused(404, "GET", path, "");
     }
-    for path in ["complete", "dream"] {
-        server.refused(404, "POST", &format!("/api/v1/spaces/s/{path}"), "{}");
-    }
+    server.refused(404, "POST", "/api/v1/spaces/s/dream", "{}");
     let detail = server.refused(404, "POST", "/api/v1/spaces/unknown/recall", r#"{"text": "a"}"#);
     assert!(detail.contains("no space \"unknown\""), "{detail}");
     server.refused(404, "GET", "/api/v1/spaces/s/memories/unknown", "");
@@ -762,7 +799,7 @@ fn consolidation_is_a_job_that_makes_concepts() {
 fn metrics_exist_from_the_start_and_count() {
     let server = start();
     let zero = server.metrics();
-    for operation in ["store", "recall", "activate", "forget"] {
+    for operation in ["store", "recall", "activate", "complete", "forget"] {
         for line in [
             format!("engram_operations_total{{operation=\"{operation}\"}} 0"),
             format!("engram_operation_errors_total{{operation=\"{operation}\"}} 0"),

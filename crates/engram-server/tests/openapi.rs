@@ -59,6 +59,12 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     let association = json!({"from": "a", "to": "b", "kind": "k", "weight": 0.5});
     assert_fields("AssociationIn", read::<AssociationIn>(association));
     assert_fields("ReinforceIn", read::<ReinforceIn>(json!({"ids": ["a"], "outcome": "used"})));
+    let complete = json!({"content": null, "embedding": [1, null], "context": null, "occurred_at": null, "entities": null,
+        "metadata": {"a": null}, "kind": null, "limit": 1, "filter": filter, "now": time, "as_of": time, "beta": 8, "exact": true});
+    let given = json!({"content": "a", "embedding": null, "context": "c", "occurred_at": time, "entities": ["e"],
+        "metadata": null, "kind": "concept"});
+    assert_eq!(serde_json::to_value(read::<CompleteIn>(given.clone())).unwrap(), given);
+    assert_fields("CompleteIn", read::<CompleteIn>(complete));
     assert_fields("ConsolidateIn", read::<ConsolidateIn>(json!({"dry_run": true})));
     let embedder = json!({"provider": "caller", "dimensions": 3, "version": 1});
     assert_fields("EmbedderIn", read::<EmbedderIn>(embedder.clone()));
@@ -154,6 +160,12 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
     assert_fields("ActivationOut", activation.clone());
     let (activations, visited, residual, truncated, took_ms) = (vec![activation], 1, 0.0, false, 0.1);
     assert_fields("ActivateOut", ActivateOut { activations, visited, residual, truncated, took_ms });
+    let part = CompletedOut { value: json!("a"), given: false, confidence: 0.5, sources: vec![text()] };
+    let other = AlternativeOut { id: text(), fit: 0.5, fields: [("content".to_owned(), json!("b"))].into() };
+    assert_fields("CompletedOut", part.clone());
+    assert_fields("AlternativeOut", other.clone());
+    let (completed, alternatives) = ([("content".to_owned(), part)].into(), vec![other]);
+    assert_fields("CompleteOut", CompleteOut { completed, alternatives, abstain: false });
     assert_fields("CountOut", CountOut { count: 1 });
     assert_fields("DeleteOut", DeleteOut { count: 1, ids: Some(vec![]), dry_run: false });
     let settings = SpaceSettingsOut {

@@ -18,6 +18,7 @@
 
 pub mod clock;
 mod codec;
+mod completion;
 pub mod config;
 mod consolidation;
 mod engine;
@@ -27,10 +28,14 @@ mod space;
 mod worker;
 mod writer;
 
+pub use completion::{CompletedAlternative, CompletedMemory, CompletedPart};
 pub use consolidation::Consolidated;
 pub use engine::{Engine, ObserveConsolidation, ObserveFlush, Options, SyncMode};
 pub use engram_core::actr;
 pub use engram_core::calibrate::{self, Evidence};
+pub use engram_core::complete::{
+    BETA_DEFAULT, Blank, CompleteOptions, CompletedField, CompletedValue, Pattern, sweep,
+};
 pub use engram_core::cue::{
     Answer, Condition, Cue, Field, Filter, Operand, Parts, RecallOptions, Test, kind_name,
 };

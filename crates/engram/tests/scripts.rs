@@ -14,6 +14,9 @@
 //! recall "text"        ids=a,b, vector, limit, as_of, now, budget, min_relevance, exact, and a filter;
 //!                      show=activation|concept|retrievability|confidence|paths, each hit on a line
 //! activate a=1 [b=.5]  limit, budget, now, as_of
+//! complete "text"      a memory with gaps, as for store; `?` is what is wanted: content=? (or a text with ... in it),
+//!                      vector=1,?,0, context, entities, at, kind, metadata.<key>, metadata=?; limit, beta, now, as_of,
+//!                      exact, and a filter
 //! forget faded         what is remembered less than the space's forget_below
 //! count, list, forget  with a filter: must.<field>=value, should.<field>=value, must_not.<field>=value; a value may be
 //!                      one, several (a|b), a range (1..3, either end open) or * (exists)
@@ -31,9 +34,10 @@
 
 use engram::clock::{Clock, format_rfc3339, parse_rfc3339};
 use engram::{
-    ActivateFrom, Condition, Cue, DecayFrom, DecayLaw, Embedder, Engine, Error, ErrorKind, FaultyVfs, Field,
-    Filter, Link, MemoryId, MemoryKind, NewMemory, Operand, Options, Outcome, RecallOptions, Recalled,
-    RecalledHit, RecalledPath, Result, Selection, Space, SpaceName, StoreOptions, Test, Timestamp,
+    ActivateFrom, Blank, CompleteOptions, CompletedValue, Condition, Cue, DecayFrom, DecayLaw, Embedder,
+    Engine, Error, ErrorKind, FaultyVfs, Field, Filter, Link, MemoryId, MemoryKind, NewMemory, Operand,
+    Options, Outcome, Pattern, RecallOptions, Recalled, RecalledHit, RecalledPath, Result, Selection, Space,
+    SpaceName, StoreOptions, Test, Timestamp,
 };
 use serde_json::Value;
 use std::fs;
@@ -145,6 +149,7 @@ impl World {
             "get" => return Ok(vec![described(&space.get(&given.id(0)?)?)]),
             "recall" => return Ok(shown(&space.recall(&cue(given)?, &self.options(given))?, given)),
             "activate" => return self.activate(given),
+            "complete" => return self.complete(given),
             "count" => return Ok(vec![space.count(&selection(given))?.to_string()]),
             "list" => {
                 return Ok(vec![join(
@@ -248,6 +253,27 @@ impl World {
         if spread.truncated {
             lines.push(format!("the budget held back {:.3}", spread.residual));
         }
+        Ok(lines)
+    }
+
+    fn complete(&self, given: &Arguments) -> Result<Vec<String>> {
+        let mut options = CompleteOptions::at(given.option("now").map_or(self.engine.now(), time));
+        options.limit = given.option("limit").map_or(options.limit, |text| text.parse().unwrap());
+        options.as_of = given.option("as_of").map(time);
+        options.beta = given.option("beta").map_or(options.beta, number);
+        options.exact = given.has("exact");
+        options.filter = filter(given);
+        let memory = self.space.complete(&pattern(given), &options)?;
+        let mut lines: Vec<String> = Vec::new();
+        for one in memory.completed {
+            let basis = if one.given { "given".to_string() } else { format!("{:.2}", one.confidence) };
+            lines.push(format!("{} {} ({basis}) {}", one.field, value(&one.value), join(&one.sources)));
+        }
+        for one in memory.alternatives {
+            let fields = one.fields.iter().map(|(field, own)| format!("{field} {}", value(own)));
+            lines.push(format!("or {} {:.2}: {}", one.id, one.fit, fields.collect::<Vec<_>>().join(", ")));
+        }
+        lines.extend(memory.abstain.then(|| "abstain".to_string()));
         Ok(lines)
     }
 
@@ -407,6 +433,58 @@ fn cue(given: &Arguments) -> Result<Cue> {
     let ids = given.option("ids").map_or(Ok(vec![]), |ids| ids.split(',').map(MemoryId::new).collect());
     let text = given.plain.iter().find(|word| *word != "exact").map(|text| content(text));
     Ok(Cue { text, embedding: given.option("vector").map(vector), ids: ids? })
+}
+
+fn pattern(given: &Arguments) -> Pattern {
+    let blank = |name| match given.option(name) {
+        None => Blank::Absent,
+        Some("?") => Blank::Wanted,
+        Some(text) => Blank::Given(text),
+    };
+    fn map<'a, T>(blank: Blank<&'a str>, make: impl Fn(&'a str) -> T) -> Blank<T> {
+        match blank {
+            Blank::Absent => Blank::Absent,
+            Blank::Wanted => Blank::Wanted,
+            Blank::Given(text) => Blank::Given(make(text)),
+        }
+    }
+    let text = given.plain.iter().find(|word| *word != "exact").map(|text| Blank::Given(content(text)));
+    let numbers = |text: &str| text.split(',').map(|part| (part != "?").then(|| number(part))).collect();
+    let metadata = given.options.iter().filter_map(|(name, value)| {
+        let value = if value == "?" { Value::Null } else { json(value) };
+        Some((name.strip_prefix("metadata.")?.to_string(), value))
+    });
+    let metadata: serde_json::Map<String, Value> = metadata.collect();
+    Pattern {
+        content: text.unwrap_or_else(|| map(blank("content"), content)),
+        embedding: map(blank("vector"), numbers),
+        context: map(blank("context"), str::to_string),
+        occurred_at: map(blank("at"), time),
+        entities: map(blank("entities"), |names| names.split(',').map(str::to_string).collect()),
+        metadata: if metadata.is_empty() {
+            map(blank("metadata"), |_| metadata.clone())
+        } else {
+            Blank::Given(metadata)
+        },
+        kind: map(
+            blank("kind"),
+            |kind| if kind == "concept" { MemoryKind::Concept } else { MemoryKind::Episode },
+        ),
+    }
+}
+
+fn value(value: &CompletedValue) -> String {
+    match value {
+        CompletedValue::Nothing => "none".into(),
+        CompletedValue::Text(text) => format!("{text:?}"),
+        CompletedValue::Numbers(numbers) => {
+            format!("{:?}", numbers.iter().map(|x| (x * 1000.0).round() / 1000.0).collect::<Vec<f32>>())
+        }
+        CompletedValue::Time(time) => format_rfc3339(*time),
+        CompletedValue::Names(names) => format!("[{}]", names.join(", ")),
+        CompletedValue::Json(value) => value.to_string(),
+        CompletedValue::Kind(kind) => engram::kind_name(*kind).into(),
+    }
 }
 
 fn selection(given: &Arguments) -> Selection {

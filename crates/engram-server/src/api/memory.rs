@@ -67,7 +67,7 @@ fn metadata<'de, D: Deserializer<'de>>(
     Ok(Option::<Metadata>::deserialize(deserializer)?.map(|metadata| metadata.0))
 }
 
-struct Metadata(Map<String, Value>);
+pub(super) struct Metadata(pub(super) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
