@@ -85,7 +85,8 @@ fn what_is_absent_is_said_and_what_is_given_counts() {
          x,\"Doe, 2030\",faces,spacing,21,7,50\n\
          x,\"Doe, 2030\",faces,spacing,0.5,35,20\n\
          x,\"Doe, 2030\",faces,spacing,3,35,30\n\
-         x,\"Doe, 2030\",faces,spacing,21,35,40\n",
+         x,\"Doe, 2030\",faces,spacing,21,35,40\n\
+         y,\"Roe, 2031\",faces,spacing,1,7,40\n",
     );
     let list = |lure: &str, recall: f64, bas: [&str; 3]| {
         let word = |at: usize| format!(r#"{{"word": "{lure}-{at}", "bas": {}}}"#, bas[at]);
@@ -95,7 +96,7 @@ fn what_is_absent_is_said_and_what_is_given_counts() {
     write(
         "drm/drm_lists.jsonl",
         &[
-            list("sun", 0.5, ["0.4", "null", "0.2"]),
+            list("Sun", 0.5, ["0.4", "null", "0.2"]),
             list("sea", 0.2, ["0.1", "0", "null"]),
             list("sky", 0.1, ["0", "null", "0"]),
         ]
@@ -108,6 +109,14 @@ fn what_is_absent_is_said_and_what_is_given_counts() {
     let report: Value = serde_json::from_str(&ok(folder.path(), &["given", "--json"])).unwrap();
     let findings = |name: &str| check(&report, name)["findings"].to_string();
     assert!(findings("spacing").contains("Doe, 2030, test after 35 d"), "{}", findings("spacing"));
+    let skipped = check(&report, "spacing")["skipped"].to_string();
+    for reason in [
+        "Roe, 2031, test after 7 d: 1 gap, needed are 3",
+        // Half a day is the same session.
+        "stability from the first interval: no experiment has the rows that it needs",
+    ] {
+        assert!(skipped.contains(reason), "{skipped}");
+    }
     assert!(findings("drm").contains("3 lists: r of the lure's activation"), "{}", findings("drm"));
     let lists = check(&report, "drm")["raw"]["lists"].as_array().unwrap();
     let masses: Vec<f64> = lists.iter().map(|list| list["mass"].as_f64().unwrap()).collect();

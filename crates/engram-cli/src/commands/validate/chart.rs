@@ -165,8 +165,15 @@ impl Axis {
         values.sort_by(f64::total_cmp);
         values.dedup();
         let high = values.last().copied().unwrap_or(1.0).max(1.0) * 1.1;
-        let ticks = values.into_iter().map(|days| (days, plain(days))).collect();
-        Self { label: label.into(), low: 0.0, high, scale: Scale::LogFromZero, ticks }
+        let axis = Self { label: label.into(), low: 0.0, high, scale: Scale::LogFromZero, ticks: vec![] };
+        let mut ticks: Vec<(f64, String)> = Vec::new();
+        for days in values {
+            // Where there is no room for both names, the first stands.
+            if ticks.last().is_none_or(|(before, _)| axis.share(days) - axis.share(*before) > 0.04) {
+                ticks.push((days, plain(days)));
+            }
+        }
+        Self { ticks, ..axis }
     }
 
     /// Where `value` lies, 0 at the low end and 1 at the high one.
@@ -421,7 +428,7 @@ mod tests {
         assert_eq!(names(Axis::log("", [0.001, 100.0])), "0.001 0.01 0.1 1 10 100");
         assert_eq!(names(Axis::log("", [1.0, 30.0])), "1 2 5 10 20");
         assert_eq!(names(Axis::hours("", [1.0, 744.0])), "1 h 3 h 9 h 1 d 3 d 1 wk 31 d");
-        assert_eq!(names(Axis::days("", [14.0, 0.0, 1.0, 0.5])), "0 0.5 1 14");
+        assert_eq!(names(Axis::days("", [14.0, 0.0, 1.0, 0.5, 0.01])), "0 0.5 1 14");
         assert_eq!(names(Axis::counts("", -1, 2)), "-1 0 1 2");
         assert_eq!(names(Axis::linear("", [])), "0.0 0.2 0.4 0.6 0.8 1.0");
     }

@@ -247,7 +247,9 @@ fn lists(place: &str, text: String) -> Result<Vec<StudyList>> {
     let mut lines = Lines::of(place, text.into_bytes());
     let (mut line, mut found) = (Vec::new(), Vec::new());
     while let Some(number) = lines.next(&mut line)? {
-        let list: StudyList = json_of_line(&line).map_err(|fault| fault.at(lines.place(number)))?;
+        let mut list: StudyList = json_of_line(&line).map_err(|fault| fault.at(lines.place(number)))?;
+        list.lure = list.lure.to_lowercase();
+        list.associates.iter_mut().for_each(|associate| associate.word = associate.word.to_lowercase());
         if list.associates.is_empty() {
             return Err(Fault::Failed("associates is empty".into()).at(lines.place(number)));
         }
@@ -262,10 +264,10 @@ fn norms_of(path: &Path) -> Result<Norms> {
         let (head, rows) = rows(&text, by_tab);
         let [cue, target, strength] = columns(&head, ["cue", "target", "fsg"])?;
         let mut pairs: Vec<(String, String, f64)> = Vec::new();
-        for (line, mut cells) in rows {
+        for (line, cells) in rows {
             let share = number(&cells, strength, line, "fsg")?;
             let [cue, target] =
-                [cue, target].map(|at| cells.get_mut(at).map(std::mem::take).unwrap_or_default());
+                [cue, target].map(|at| cells.get(at).map(|word| word.to_lowercase()).unwrap_or_default());
             if share > 0.0 && share <= 1.0 && cue != target {
                 pairs.push((cue, target, share));
             }

@@ -4,12 +4,16 @@ use super::chart::{Axis, Chart, Mark, Series};
 use super::data::Experiment;
 use super::report::{Bar, Check, Finding, decimals};
 use super::stats::{cheapest, mean_deviation, spearman, squares};
+use crate::screen::counted;
 use engram::{DecayLaw, Outcome, Strength, Timestamp};
 use serde_json::json;
 
-const SOURCE: &str = "Cepeda et al. 2009";
 /// Days of stability that a fit may find.
 const STABILITIES: (f64, f64) = (1e-4, 1e3);
+/// What lies closer together is one session.
+const SESSION_DAYS: f64 = 1.0;
+/// Gaps that a curve needs to have a best one between others.
+const GAPS_MIN: usize = 3;
 const CURVE_POINTS: usize = 240;
 
 fn day(days: f64) -> Timestamp {
@@ -44,7 +48,8 @@ fn expected_actr(gap: f64, delay: f64) -> f64 {
 enum First {
     /// As the engine takes it, for every experiment.
     Engine,
-    /// By the first interval after which the experiment tested: stability is how recall begins to fall.
+    /// By the first interval of a day or more after which the experiment tested: stability is how recall begins to fall, and
+    /// FSRS-6 takes what lies within a day for one session.
     Onset,
     /// By all of the experiment's forgetting, in least squares.
     Curve,
@@ -66,7 +71,7 @@ impl First {
         let rows = &experiment.forgetting;
         let rows = match self {
             Self::Engine => return Some(Strength::learned(day(0.0))),
-            Self::Onset => rows.iter().filter(|(gap, _)| *gap > 0.0).take(1).copied().collect(),
+            Self::Onset => rows.iter().filter(|(gap, _)| *gap >= SESSION_DAYS).take(1).copied().collect(),
             Self::Curve => rows.clone(),
         };
         if rows.is_empty() {
@@ -113,7 +118,7 @@ fn curves(experiments: &[Experiment], first: First) -> Vec<Curve<'_>> {
     let mut found = Vec::new();
     for experiment in experiments {
         let Some(strength) = first.of(experiment) else { continue };
-        for (delay, points) in experiment.spacing.iter().filter(|(_, points)| points.len() > 2) {
+        for (delay, points) in experiment.spacing.iter().filter(|(_, points)| points.len() >= GAPS_MIN) {
             let (gaps, data): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
             let model = gaps.iter().map(|gap| expected(strength, *gap, *delay)).collect();
             found.push(Curve { experiment, delay: *delay, gaps, data, first: strength, model });
@@ -138,14 +143,22 @@ fn order(curves: &[Curve<'_>]) -> (usize, usize) {
 }
 
 pub(crate) fn check(experiments: &[Experiment]) -> Check {
-    let mut check = Check::new("spacing", "Spacing", SOURCE);
+    let mut names: Vec<&str> = experiments.iter().map(|experiment| experiment.name.as_str()).collect();
+    names.dedup();
+    let mut check = Check::new("spacing", "Spacing", names.join("; "));
     check.about = "Two study sessions, a gap apart, and a test after a delay. Recall is expected to be R(gap) times what is \
         remembered after a success at the second session, and the rest times what is after a lapse, all by the engine's \
         FSRS-6. The stability of the first study is the engine's own (no parameter), or one number an experiment: from the \
-        first interval that its forgetting was tested after, or from all of its forgetting. The latter is far too small, \
+        first interval of a day or more that its forgetting was tested after, or from all of its forgetting. The latter is far too small, \
         because FSRS-6's tail is flatter than the forgetting of word pairs, and then the best gap hardly grows. The law \
         is that of reviews by people who want to remember; levels are not fitted, gaps are what is asked about."
         .into();
+    for experiment in experiments {
+        for (delay, points) in experiment.spacing.iter().filter(|(_, points)| points.len() < GAPS_MIN) {
+            let (name, gaps) = (&experiment.name, counted(points.len() as u64, "gap", "gaps"));
+            check.skipped.push(format!("{name}, test after {delay} d: {gaps}, needed are {GAPS_MIN}"));
+        }
+    }
     let mut raw = Vec::new();
     for first in First::ALL {
         let curves = curves(experiments, first);
