@@ -48,7 +48,18 @@ fn bars_are_met_but_for_those_that_are_known_to_be_missed() {
         printed["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["golden", "forgetting", "spacing", "paired", "fan", "priming", "drm", "usf", "learning"]
+        [
+            "golden",
+            "forgetting",
+            "spacing",
+            "paired",
+            "fan",
+            "priming",
+            "drm",
+            "usf",
+            "learning",
+            "completion"
+        ]
     );
 
     // The same again, with its plots, in the folder.
@@ -57,9 +68,18 @@ fn bars_are_met_but_for_those_that_are_known_to_be_missed() {
     assert_eq!(printed, written);
     assert_eq!(printed["made"]["command"][1], "validate");
     let page = fs::read_to_string(folder.path().join("out/index.html")).unwrap();
-    for plot in
-        ["forgetting", "forgetting-2", "spacing", "spacing-2", "paired", "fan", "priming", "drm", "learning"]
-    {
+    for plot in [
+        "forgetting",
+        "forgetting-2",
+        "spacing",
+        "spacing-2",
+        "paired",
+        "fan",
+        "priming",
+        "drm",
+        "learning",
+        "completion",
+    ] {
         let svg = fs::read_to_string(folder.path().join(format!("out/{plot}.svg"))).unwrap();
         assert!(page.contains(&svg), "{plot}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{plot}: {svg}");

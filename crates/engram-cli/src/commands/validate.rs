@@ -2,6 +2,7 @@
 //! of the engine itself, in this process; the same data give the same figures.
 
 mod chart;
+mod completion;
 mod data;
 mod drm;
 mod fan;
@@ -62,7 +63,7 @@ impl Validate {
         let lab = Lab::new()?;
         let norms = data.norms.as_ref();
         // What the world would know first comes first; the slow ones last.
-        let asks: [&dyn Fn() -> Result<Check>; 9] = [
+        let asks: [&dyn Fn() -> Result<Check>; 10] = [
             &|| Ok(golden::check()),
             &|| Ok(forgetting::check(&data.savings)),
             &|| Ok(spacing::check(&data.spacing)),
@@ -72,6 +73,7 @@ impl Validate {
             &|| drm::check(&lab, &data.lists, norms),
             &|| usf::check(&lab, norms),
             &|| learning::check(&lab, &data.lists, norms),
+            &|| completion::check(),
         ];
         let mut checks = Vec::new();
         for ask in asks {
