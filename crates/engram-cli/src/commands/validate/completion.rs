@@ -12,7 +12,7 @@ const DIMENSIONS: usize = 256;
 /// Patterns stored, and how many of them are asked for at each share of noise.
 const STORES: [(usize, usize); 2] = [(1_000, 100), (10_000, 50)];
 /// Of the numbers, how many are corrupted.
-const SHARES: [f64; 7] = [0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5];
+const SHARES: [f64; 10] = [0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.6, 0.7, 0.8, 0.9];
 /// Where the bar is.
 const SHARE_HELD: f64 = 0.3;
 const KINDS: [(Corruption, &str); 3] =
@@ -23,7 +23,8 @@ pub(crate) fn check() -> Result<Check> {
     check.about = format!(
         "Random patterns of {DIMENSIONS} numbers, each +1 or -1, are stored, and some of them asked for with a share of \
          their numbers unknown, drawn anew or flipped. One comes back when every number is the stored one and the memory is \
-         named as its source. Half of the numbers flipped leave nothing of a pattern; half of them unknown leave half."
+         named as its source. Half of the \
+         numbers flipped leave nothing of a pattern, and more leave its opposite; half of them unknown leave half."
     );
     let mut series = Vec::new();
     let mut raw = Vec::new();
