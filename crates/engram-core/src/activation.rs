@@ -168,21 +168,19 @@ impl Spread {
             let from = self.now.touched()[at];
             let mass = self.now.get(from);
             // Where it ends anyway there is no need to know where it could go.
-            let passing = if hop as usize == HOPS_MAX {
-                0.0
-            } else {
-                walk.fan(from, &mut fan);
-                fan.passing()
-            };
-            self.activation.add(from, mass * (1.0 - passing));
-            if hop == 0 {
-                self.direct.add(from, mass * (1.0 - passing));
+            if let Some(stays) = ends(hop as usize, mass) {
+                self.rest(hop, from, mass * stays);
+                self.residual += mass * (1.0 - stays);
+                continue;
             }
+            walk.fan(from, &mut fan);
+            let passing = fan.passing();
+            self.rest(hop, from, mass * (1.0 - passing));
             if passing == 0.0 {
                 continue;
             }
-            if mass < MASS_MIN || self.visits >= visits_max {
-                self.truncated |= mass >= MASS_MIN;
+            if self.visits >= visits_max {
+                self.truncated = true;
                 self.residual += mass * passing;
                 continue;
             }
@@ -190,6 +188,13 @@ impl Spread {
         }
         self.fan = fan;
         self.empty_hubs(walk, hop, visits_max);
+    }
+
+    fn rest(&mut self, hop: u8, slot: Slot, mass: f64) {
+        self.activation.add(slot, mass);
+        if hop == 0 {
+            self.direct.add(slot, mass);
+        }
     }
 
     /// Sends the mass that leaves `from` to its neighbours and into its hubs.
@@ -282,7 +287,7 @@ impl Spread {
         let (mut open, mut nodes) = (BinaryHeap::new(), vec![Node { slot, onwards: None }]);
         for hop in 1..=HOPS_MAX {
             if let Some(&mass) = self.masses.get(hop).and_then(|masses| masses.get(&slot)) {
-                let rests = if hop == HOPS_MAX { 1.0 } else { 1.0 - fan.passing() };
+                let rests = ends(hop, mass).unwrap_or(1.0 - fan.passing());
                 open.push(Partial { share: mass * rests, rests, hop: hop as u8, at: 0 });
             }
         }
@@ -318,6 +323,15 @@ impl Spread {
             let share = rests * self.masses[hop as usize][&step.from];
             open.push(Partial { share, rests, hop, at: nodes.len() - 1 });
         }
+    }
+}
+
+/// The part of so much mass that comes to rest where nothing is passed on, wherever it is; the other part is residual.
+fn ends(hop: usize, mass: f64) -> Option<f64> {
+    match hop {
+        HOPS_MAX => Some(1.0),
+        _ if mass < MASS_MIN => Some(STAYS),
+        _ => None,
     }
 }
 
@@ -408,11 +422,7 @@ impl Walk<'_> {
                 give(to, Via::Order(-(distance as i8) - 1), PREVIOUS[distance]);
             }
         }
-        let learned = self.graph.learned();
-        let fan: f64 = learned.of(slot).map(|(_, weight)| weight).sum();
-        for (at, (to, weight)) in learned.of(slot).enumerate().filter(|(_, (to, _))| (self.visible)(*to)) {
-            give(to, Via::Learned(at as u32), LEARNED / fan.max(1.0) * weight);
-        }
+        self.for_each_learned(slot, &mut give);
         let (out, incoming) = (self.graph.out(slot), self.graph.incoming(slot));
         if (out.is_empty() && incoming.is_empty()) || self.without.has(Part::Links) {
             return;
@@ -426,6 +436,19 @@ impl Walk<'_> {
         }
         for (at, edge) in incoming.iter().enumerate().filter(|(_, edge)| (self.visible)(edge.other)) {
             give(edge.other, Via::LinkBack(at as u32), scale * BACKWARDS * f64::from(edge.weight));
+        }
+    }
+
+    /// What use has taught, with weights.
+    fn for_each_learned(&self, slot: Slot, mut give: impl FnMut(Slot, Via, f64)) {
+        let learned = self.graph.learned();
+        if learned.is_empty() || self.without.has(Part::Learned) {
+            return;
+        }
+        for (at, (to, share)) in
+            learned.shares_of(slot).enumerate().filter(|(_, (to, _))| (self.visible)(*to))
+        {
+            give(to, Via::Learned(at as u32), LEARNED * share);
         }
     }
 

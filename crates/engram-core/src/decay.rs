@@ -145,10 +145,12 @@ impl Strength {
     }
 }
 
+/// `0.9^(-1/w20) - 1`, so that retrievability is .9 after as many days as the stability has.
+const FACTOR: f64 = 0.980_346_494_413_479_7;
+
 /// FSRS-6: `R = (1 + F t / S)^-w20`, `F = 0.9^(-1/w20) - 1`; R is .9 after S days.
 fn fsrs(elapsed_days: f64, stability_days: f64) -> f64 {
-    let factor = 0.9f64.powf(-1.0 / W[20]) - 1.0;
-    (1.0 + factor * elapsed_days / stability_days).powf(-W[20])
+    (1.0 + FACTOR * elapsed_days / stability_days).powf(-W[20])
 }
 
 fn stability_recalled(stability: f64, difficulty: f64, retrievability: f64, grade: u8) -> f64 {
@@ -220,6 +222,7 @@ mod tests {
         for (ratio, expected) in golden {
             near(fsrs(ratio * 3.0, 3.0), expected, 1e-6, &format!("t/S {ratio}"));
         }
+        near(FACTOR, 0.9f64.powf(-1.0 / W[20]) - 1.0, 1e-15, "the factor");
     }
 
     #[test]

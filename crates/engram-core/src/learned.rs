@@ -103,13 +103,25 @@ impl Learned {
         self.pairs == 0
     }
 
-    /// What the memory in `slot` leads to, with weights in 0..=1, in the order learned.
+    /// What the memory in `slot` leads to, with weights in 0..=1, in the order learned; none that is not placed yet.
     pub fn of(&self, slot: Slot) -> impl Iterator<Item = (Slot, f64)> {
+        self.scaled(slot, |node| f64::from(node.trials) + 1.0)
+    }
+
+    /// As `of`, with each weight divided by the sum of them where that is above 1, so that they sum to at most 1.
+    pub fn shares_of(&self, slot: Slot) -> impl Iterator<Item = (Slot, f64)> {
+        self.scaled(slot, |node| {
+            let counts: u32 = node.out.iter().map(|pair| u32::from(pair.count)).sum();
+            f64::from(counts.max(u32::from(node.trials) + 1))
+        })
+    }
+
+    fn scaled(&self, slot: Slot, scale: impl Fn(&Node) -> f64) -> impl Iterator<Item = (Slot, f64)> {
         let node = self.by_slot.get(&slot).map(|&id| &self.nodes[id as usize]);
         node.into_iter().flat_map(move |node| {
-            let weight = |count: u16| f64::from(count) / (f64::from(node.trials) + 1.0);
+            let scale = scale(node);
             node.out.iter().filter_map(move |pair| {
-                self.nodes[pair.to as usize].slot.map(|slot| (slot, weight(pair.count)))
+                self.nodes[pair.to as usize].slot.map(|slot| (slot, f64::from(pair.count) / scale))
             })
         })
     }

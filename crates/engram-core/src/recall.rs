@@ -520,12 +520,29 @@ impl<'a> Ranking<'a> {
         self.cue.when.fit(self.state.record(slot).memory().occurred_at)
     }
 
-    /// The second half: what activation brings, and what forgetting takes.
-    fn score(&self, slot: Slot, base: f32, seed_max: f64, retrievability: f64) -> f32 {
+    /// The second half: what activation brings. What forgetting takes, `take_forgotten` does.
+    fn score(&self, slot: Slot, base: f32, seed_max: f64) -> f32 {
         let reached = self.scratch.spread.reached(slot);
         let activation = if seed_max > 0.0 { (reached / seed_max).sqrt() as f32 } else { 0.0 };
         base + WEIGHTS.activation * activation + WEIGHTS.bridge * self.scratch.bridges.get(slot) as f32
-            - WEIGHTS.retrievability * (1.0 - retrievability as f32)
+    }
+
+    /// Takes from scores what forgetting takes, and leaves out those that cannot come among the first `needed`, whose
+    /// retrievability need not be known. Returns whether there were such.
+    fn take_forgotten(&self, ranked: &mut Vec<(Slot, f32)>, needed: usize) -> bool {
+        let before = ranked.len();
+        if before > needed {
+            ranked.select_nth_unstable_by(needed, |a, b| b.1.total_cmp(&a.1));
+            let enough = ranked[needed].1 - WEIGHTS.retrievability;
+            ranked.retain(|(_, score)| *score >= enough);
+        }
+        if !self.is_without(Part::Retrievability) {
+            for (slot, score) in ranked.iter_mut() {
+                let retrievability = self.state.retrievability(*slot, self.options.now) as f32;
+                *score -= WEIGHTS.retrievability * (1.0 - retrievability);
+            }
+        }
+        ranked.len() < before
     }
 
     /// What the way that a memory is told adds to its base.
@@ -729,15 +746,20 @@ impl<'a> Ranking<'a> {
         let mut ranked: Vec<(Slot, f32)> = std::mem::take(&mut self.candidates);
         ranked.retain(|(slot, _)| self.may_hit(*slot));
         for (slot, score) in &mut ranked {
-            let retrievability = match self.is_without(Part::Retrievability) {
-                true => 1.0,
-                false => self.state.retrievability(*slot, self.options.now),
-            };
-            *score = self.score(*slot, *score, seed_max, retrievability);
+            *score = self.score(*slot, *score, seed_max);
         }
-        self.put_newer_first(&mut ranked);
-        keep_best(&mut ranked, usize::MAX);
-        let hits = self.hits(&ranked, seed_max);
+        // More than the limit, because what says the same takes one place; all, where that was not enough.
+        let mut hits = Vec::new();
+        for needed in [2 * self.options.limit + 64, usize::MAX] {
+            let mut first = ranked.clone();
+            let is_cut = self.take_forgotten(&mut first, needed);
+            self.put_newer_first(&mut first);
+            keep_best(&mut first, usize::MAX);
+            hits = self.hits(&first, seed_max);
+            if hits.len() == self.options.limit || !is_cut {
+                break;
+            }
+        }
         let abstain_below = abstain_below(self.vectors.is_some());
         let abstain = hits.iter().all(|hit| hit.relevance < abstain_below);
         let hits =

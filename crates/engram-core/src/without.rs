@@ -18,6 +18,8 @@ pub enum Part {
     Entities,
     /// Spreading over links.
     Links,
+    /// Spreading over what use has taught.
+    Learned,
     /// That a cue which says when is after what happened then.
     When,
     /// Spreading as a whole, bridges included.
@@ -38,7 +40,7 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 15] = [
+    pub const ALL: [Part; 16] = [
         Part::Words,
         Part::Vectors,
         Part::Windows,
@@ -46,6 +48,7 @@ impl Part {
         Part::Order,
         Part::Entities,
         Part::Links,
+        Part::Learned,
         Part::When,
         Part::Spreading,
         Part::Bridges,
@@ -66,6 +69,7 @@ impl Part {
             Part::Order => "order",
             Part::Entities => "entities",
             Part::Links => "links",
+            Part::Learned => "learned",
             Part::When => "when",
             Part::Spreading => "spreading",
             Part::Bridges => "bridges",
