@@ -1,12 +1,14 @@
 //! What forgetting and learning cost a recall: each cue with them and without, in turn, in one process.
 //! `cargo run --release -p engram --example dynamics_cost [memories, 20000]`
 
+#![expect(clippy::print_stdout, reason = "it prints what it measured")]
+
+use engram::clock::Stopwatch;
 use engram::{
     Cue, Engine, MemoryId, NewMemory, Options, Outcome, Part, RecallOptions, Result, Space, SpaceName,
     StoreOptions, SyncMode, Without,
 };
 use fastrand::Rng;
-use std::time::Instant;
 
 const DIMENSIONS: usize = 384;
 const TURNS: usize = 20;
@@ -49,9 +51,9 @@ fn main() -> Result<()> {
             for turn in 0..ways.len() {
                 let way = (turn + at + round) % ways.len();
                 let options = RecallOptions { without: ways[way].1, ..RecallOptions::at(engine.now()) };
-                let start = Instant::now();
+                let watch = Stopwatch::start();
                 space.recall(cue, &options)?;
-                quickest[way][at] = quickest[way][at].min(start.elapsed().as_secs_f64() * 1e6);
+                quickest[way][at] = quickest[way][at].min(watch.elapsed().as_secs_f64() * 1e6);
             }
         }
     }
@@ -85,7 +87,7 @@ fn fill(space: &std::sync::Arc<Space>, memories: usize, rng: &mut Rng) -> Result
 fn text(rng: &mut Rng, words: usize) -> String {
     let word = |_| {
         let rank = (200.0 * 250.0f64.powf(rng.f64())) as u32;
-        if rank % 7 == 0 { format!("said Name{rank}") } else { format!("word{rank}") }
+        if rank.is_multiple_of(7) { format!("said Name{rank}") } else { format!("word{rank}") }
     };
     (0..words).map(word).collect::<Vec<_>>().join(" ")
 }
