@@ -87,6 +87,26 @@ fn npy(rows: &[[f32; 2]]) -> Vec<u8> {
     bytes
 }
 
+/// Concepts stand in for their episodes, beside the whole of recall.
+#[test]
+fn recall_through_concepts_is_asked_where_they_are_made() {
+    let sets = Sets::new();
+    let shown = sets.ok(&["both", "--consolidate"]);
+    assert!(
+        shown.contains("both  2 spaces · 8 memories · 6 cues · by text alone · 0 concepts for 0, made in "),
+        "{shown}"
+    );
+    assert!(shown.contains("looked at") && shown.contains("through concepts"), "{shown}");
+    assert!(!sets.ok(&["both"]).contains("through concepts"), "nobody asked for it");
+    let report: Value = serde_json::from_str(&sets.ok(&["both", "--consolidate", "--json"])).unwrap();
+    let ways = report["sets"][0]["ways"].as_array().unwrap();
+    let of = |name: &str| ways.iter().find(|way| way["name"] == name).unwrap();
+    // Without concepts both look at the same, and rank it alike.
+    assert_eq!(of("through concepts")["rows"], of("everything")["rows"]);
+    assert_eq!(of("through concepts")["looked_at"], of("everything")["looked_at"]);
+    assert!(of("everything")["looked_at"].as_f64().unwrap() > 2.0);
+}
+
 /// Where a person reads them: rows, ways side by side, and the figures of relevance.
 #[test]
 fn figures_are_shown_for_people() {

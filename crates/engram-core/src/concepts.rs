@@ -32,12 +32,19 @@ pub fn sources(memory: &Memory) -> impl Iterator<Item = &Link> {
 /// The concepts of a space that consolidation made.
 #[derive(Debug, Clone, Default)]
 pub struct Concepts {
-    /// Their directions; none where no source has a vector.
-    made: FxHashMap<Slot, Option<Vec<f32>>>,
+    made: FxHashMap<Slot, Made>,
     /// Sources with the concepts that are made of them: one each, unless callers stored concepts themselves.
     of: BTreeSet<(Slot, Slot)>,
     /// Concepts whose source is not there: only a caller can have stored such a one.
     waiting: FxHashMap<MemoryId, BTreeSet<Slot>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Made {
+    /// Those that are there, in the order of their ids.
+    sources: Vec<Slot>,
+    /// Of length 1; none where no source has a vector.
+    direction: Option<Vec<f32>>,
 }
 
 impl Concepts {
@@ -65,7 +72,12 @@ impl Concepts {
 
     /// The direction of a concept, of length 1.
     pub fn direction(&self, concept: Slot) -> Option<&[f32]> {
-        self.made.get(&concept)?.as_deref()
+        self.made.get(&concept)?.direction.as_deref()
+    }
+
+    /// The sources of a concept that are there, in the order of their ids.
+    pub fn sources(&self, concept: Slot) -> &[Slot] {
+        self.made.get(&concept).map_or(&[], |made| &made.sources)
     }
 
     /// The concept that stands for this memory.
@@ -80,7 +92,7 @@ impl Concepts {
 
     /// A concept is there now; `find` says where its sources are.
     pub(crate) fn insert(&mut self, slot: Slot, memory: &Memory, find: impl Fn(&MemoryId) -> Option<Slot>) {
-        self.made.insert(slot, None);
+        self.made.insert(slot, Made::default());
         for link in sources(memory) {
             match find(&link.to) {
                 Some(source) => drop(self.of.insert((source, slot))),
@@ -129,8 +141,8 @@ impl Concepts {
         concepts
     }
 
-    /// What lies between the sources of a concept.
-    pub(crate) fn set_direction(&mut self, concept: Slot, direction: Option<Vec<f32>>) {
-        *self.made.get_mut(&concept).expect("the concept is there") = direction;
+    /// The sources of a concept, and what lies between them.
+    pub(crate) fn set(&mut self, concept: Slot, sources: Vec<Slot>, direction: Option<Vec<f32>>) {
+        *self.made.get_mut(&concept).expect("the concept is there") = Made { sources, direction };
     }
 }

@@ -302,7 +302,7 @@ impl Search {
         };
         for slot in state.concepts().slots() {
             let concept = Some(state.record(slot).memory().id.clone());
-            search.add_group(Group { concept, members: state.sources(slot) });
+            search.add_group(Group { concept, members: state.concepts().sources(slot).to_vec() });
         }
         Some(search)
     }

@@ -73,6 +73,9 @@ pub struct RecallOptions {
     pub budget: Option<usize>,
     /// Compare with every vector instead of asking the index.
     pub exact: bool,
+    /// Look at the concepts that consolidation made first, and only at the sources of the best of them: fewer memories
+    /// are looked at, and some hits missed.
+    pub through_concepts: bool,
     /// Give each hit its parts and paths.
     pub explain: bool,
     /// Parts of recall to leave out, to see what each is worth.
@@ -90,6 +93,7 @@ impl RecallOptions {
             relevance_min: None,
             budget: None,
             exact: false,
+            through_concepts: false,
             explain: false,
             without: Without::default(),
         }

@@ -21,6 +21,7 @@ use crate::tally::Tally;
 use crate::vector::{Vectors, unit};
 use crate::when::{Interval, When, when};
 use crate::without::Part;
+use concepts::Gate;
 use std::borrow::Cow;
 
 /// The weights of a score, fitted together on the dev sets. Words count by the share that they reach of what the
@@ -296,6 +297,8 @@ struct Ranking<'a> {
     term_weights: Vec<f32>,
     /// The highest similarity of any memory that may be a hit.
     cosine_best: f32,
+    /// Which concepts stand in for their sources.
+    gate: Gate,
     /// Candidates with their base scores.
     candidates: Vec<(Slot, f32)>,
 }
@@ -319,6 +322,7 @@ impl<'a> Ranking<'a> {
             words_max: [0.0; 3],
             term_weights: Vec::new(),
             cosine_best: 0.0,
+            gate: Gate::default(),
             candidates: Vec::new(),
         };
         ranking.sample();
@@ -384,8 +388,10 @@ impl<'a> Ranking<'a> {
     fn find_candidates(&mut self) {
         self.scratch.pool.clear(self.state.slots_end());
         self.score_words();
-        self.candidates_by_words();
-        self.candidates_by_vector();
+        let mut found = self.found_by_words();
+        found.extend(self.found_by_vector());
+        self.close_concepts(&found);
+        found.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
         self.candidates_by_time();
         self.candidates_by_concept();
         for slot in self.cue.slots.clone() {
@@ -395,7 +401,7 @@ impl<'a> Ranking<'a> {
     }
 
     fn add_candidate(&mut self, slot: Slot) {
-        if self.scratch.pool.find(slot).is_none() && self.is_visible(slot) {
+        if self.scratch.pool.find(slot).is_none() && self.is_visible(slot) && !self.is_closed(slot) {
             self.scratch.pool.add(slot, 1.0);
             let base = self.base(slot);
             self.candidates.push((slot, base));
@@ -560,7 +566,7 @@ impl<'a> Ranking<'a> {
         WEIGHTS.words * own + WEIGHTS.words_in_window * window + WEIGHTS.words_in_context * context
     }
 
-    fn candidates_by_words(&mut self) {
+    fn found_by_words(&self) -> Vec<(Slot, f32)> {
         let Scratch { words, words_in_window, .. } = &*self.scratch;
         let alone = words_in_window.touched().is_empty() || self.is_without(Part::Windows);
         let found = if alone { words.touched() } else { words_in_window.touched() };
@@ -575,17 +581,18 @@ impl<'a> Ranking<'a> {
             found.extend(leading);
         }
         keep_best(&mut found, WORD_CANDIDATES_MAX.max(self.options.limit) + SEEDS_MAX);
-        found.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+        found
     }
 
-    fn candidates_by_vector(&mut self) {
-        let count = self.state.index().params().ef_search.max(self.options.limit);
+    fn found_by_vector(&mut self) -> Vec<(Slot, f32)> {
+        let most = self.vector_candidates(self.state.index().params().ef_search);
+        let count = most.max(self.options.limit);
         let mut found = self.nearest(count, |ranking, slot| ranking.may_hit(slot));
         self.cosine_best = found.first().map_or(0.0, |(_, similarity)| *similarity);
         if !self.options.filter.is_empty() {
             found.extend(self.nearest(SEEDS_MAX, |ranking, slot| ranking.is_visible(slot)));
         }
-        found.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+        found
     }
 
     /// Memories from the intervals that the cue names: all, or where there are many, some spread over the interval; and
@@ -767,7 +774,7 @@ impl<'a> Ranking<'a> {
         Answer {
             hits: hits.collect(),
             abstain,
-            activated: self.scratch.pool.touched().len(),
+            activated: self.scratch.pool.touched().len() + self.gate.looked_at,
             truncated: self.scratch.spread.truncated,
         }
     }

@@ -469,8 +469,12 @@ impl SpaceState {
 
     /// Derives the direction of a concept from its sources, in the order of their ids.
     fn direct(&mut self, concept: Slot) {
-        let (sources, vectors) = (self.sources(concept), self.vectors.as_ref());
-        let mut rows = sources.into_iter().filter_map(|source| vectors?.get(source)).map(unit);
+        let links = concepts::sources(&self.record(concept).memory);
+        // One that is on its way out still has its slot.
+        let there = links.filter_map(|link| self.slot(&link.to)).filter(|&slot| self.get(slot).is_some());
+        let sources: Vec<Slot> = there.collect();
+        let vectors = self.vectors.as_ref();
+        let mut rows = sources.iter().filter_map(|&source| vectors?.get(source)).map(unit);
         let sum = rows.next().map(|first| {
             rows.fold(first, |mut sum, row| {
                 sum.iter_mut().zip(row).for_each(|(a, b)| *a += b);
@@ -479,7 +483,7 @@ impl SpaceState {
         });
         // Sources that cancel each other out leave no direction.
         let direction = sum.filter(|sum| check_embedding(sum).is_ok()).map(|sum| unit(&sum));
-        self.concepts.set_direction(concept, direction);
+        self.concepts.set(concept, sources, direction);
     }
 
     /// Takes all that is derived from the memory in `slot` out; the id keeps the slot.
@@ -731,12 +735,6 @@ impl SpaceState {
     /// Memories but for the concepts that consolidation made: what recall ranks.
     pub fn ranked(&self) -> usize {
         self.len() - self.concepts.len()
-    }
-
-    /// Where the sources of a concept are that consolidation made, in the order of their ids.
-    pub fn sources(&self, concept: Slot) -> Vec<Slot> {
-        let memory = &self.record(concept).memory;
-        concepts::sources(memory).filter_map(|link| self.slot(&link.to)).collect()
     }
 
     /// How memories are told.

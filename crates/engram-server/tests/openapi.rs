@@ -44,7 +44,7 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     assert_fields("ConditionIn", read::<ConditionIn>(condition));
     assert_fields("FilterIn", read::<FilterIn>(filter.clone()));
     let cue = json!({"text": "a", "embedding": [1], "ids": ["a"], "limit": 1, "filter": filter, "now": time, "as_of": time,
-        "min_relevance": 0.5, "budget": 1, "exact": true, "explain": true, "with_embedding": true, "reinforce": false});
+        "min_relevance": 0.5, "budget": 1, "exact": true, "through_concepts": true, "explain": true, "with_embedding": true, "reinforce": false});
     assert_fields("CueIn", read::<CueIn>(cue));
     let seed = json!({"id": "a", "activation": 1});
     let activate = json!({"seeds": [seed], "text": "a", "embedding": [1], "ids": ["a"], "limit": 1, "filter": filter,

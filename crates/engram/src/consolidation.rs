@@ -94,7 +94,8 @@ impl Space {
             (done.concepts, done.sources) = (search.concepts() - done.deleted, search.grouped());
         } else {
             let state = self.read();
-            let sources = state.concepts().slots().into_iter().map(|concept| state.sources(concept).len());
+            let sources =
+                state.concepts().slots().into_iter().map(|concept| state.concepts().sources(concept).len());
             (done.concepts, done.sources) = (state.concepts().len(), sources.sum());
         }
         Ok(done)

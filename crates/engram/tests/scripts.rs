@@ -11,8 +11,8 @@
 //!                      kind, metadata.<key>=<JSON or text>, key (idempotency), replace
 //! patch a "text"       the same, where given
 //! delete a [b ...]     link a b kind 0.5        unlink a b kind        get a
-//! recall "text"        ids=a,b, vector, limit, as_of, now, budget, min_relevance, exact, and a filter;
-//!                      show=activation|concept|retrievability|confidence|paths, each hit on a line
+//! recall "text"        ids=a,b, vector, limit, as_of, now, budget, min_relevance, exact, through (concepts), and a filter;
+//!                      show=activation|concept|looked_at|retrievability|confidence|paths, each hit on a line
 //! activate a=1 [b=.5]  limit, budget, now, as_of
 //! complete "text"      a memory with gaps, as for store; `?` is what is wanted: content=? (or a text with ... in it),
 //!                      vector=1,?,0, context, entities, at, kind, metadata.<key>, metadata=?; limit, beta, now, as_of,
@@ -284,6 +284,7 @@ impl World {
         options.budget = given.option("budget").map(|text| text.parse().unwrap());
         options.relevance_min = given.option("min_relevance").map(number);
         options.exact = given.has("exact");
+        options.through_concepts = given.has("through");
         options.explain = given.option("show") == Some("paths");
         options.filter = filter(given);
         options
@@ -431,7 +432,11 @@ fn link(text: &str) -> Result<Link> {
 
 fn cue(given: &Arguments) -> Result<Cue> {
     let ids = given.option("ids").map_or(Ok(vec![]), |ids| ids.split(',').map(MemoryId::new).collect());
-    let text = given.plain.iter().find(|word| *word != "exact").map(|text| content(text));
+    let text = given
+        .plain
+        .iter()
+        .find(|word| !["exact", "through"].contains(&word.as_str()))
+        .map(|text| content(text));
     Ok(Cue { text, embedding: given.option("vector").map(vector), ids: ids? })
 }
 
@@ -534,6 +539,7 @@ fn shown(recalled: &Recalled, given: &Arguments) -> Vec<String> {
         return vec!["nothing".into()];
     }
     match given.option("show") {
+        Some("looked_at") => vec![format!("{} looked at", recalled.activated)],
         None => vec![recalled.hits.iter().map(id).collect::<Vec<_>>().join(" ")],
         Some("activation") => {
             recalled.hits.iter().map(|hit| format!("{} {:.3}", id(hit), hit.parts.activation)).collect()

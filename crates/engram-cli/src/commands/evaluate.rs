@@ -34,6 +34,7 @@ Examples:
   engram evaluate ./eval/musique
   engram evaluate ./eval/locomo ./eval/musique --ablate --output figures.json
   engram evaluate ./eval/musique --text-only --without entities,links
+  engram evaluate ./eval/locomo --consolidate
 
 A folder holds memories.jsonl as `engram import` takes them, cues.jsonl as
 `engram recall --cues` does, and answers.jsonl with a line for each cue:
@@ -60,6 +61,9 @@ pub(crate) struct Evaluate {
     /// Also without each part of recall, one at a time
     #[arg(long)]
     ablate: bool,
+    /// Consolidate first, and ask through concepts, too
+    #[arg(long)]
+    consolidate: bool,
     /// Ask these cues as those that have no answer, instead of those of the next space
     #[arg(long, value_name = "FOLDER")]
     foreign: Option<PathBuf>,
@@ -95,11 +99,12 @@ fn part(name: &str) -> Result<Part, String> {
 struct Way {
     name: String,
     without: Without,
+    through_concepts: bool,
 }
 
 impl Way {
     fn new(name: impl Into<String>, without: Without) -> Self {
-        Self { name: name.into(), without }
+        Self { name: name.into(), without, through_concepts: false }
     }
 }
 
@@ -115,7 +120,10 @@ impl Evaluate {
         let mut by_set = Vec::new();
         let mut report = Report { made: Made::now(), limit: self.limit.into(), sets: Vec::new() };
         for (at, set) in sets.iter().enumerate() {
-            let stored = Stored::new(set, self.limit.into(), &interrupt)?;
+            let mut stored = Stored::new(set, self.limit.into(), &interrupt)?;
+            if self.consolidate {
+                stored.consolidate()?;
+            }
             let others = foreign_cues(&sets, at, foreign.as_deref(), &stored);
             let outcome = self.evaluate(&stored, &others);
             let closed = stored.close();
@@ -157,6 +165,9 @@ impl Evaluate {
             ways.push(Way::new("vectors alone", Without::all_but(&[Part::Vectors])));
         }
         ways.push(Way::new("no spreading", [Part::Spreading].into_iter().collect()));
+        if self.consolidate {
+            ways.push(Way { through_concepts: true, ..Way::new("through concepts", Without::default()) });
+        }
         if !self.without.is_empty() {
             let without: Without = self.without.iter().copied().collect();
             let names: Vec<&str> = without.parts().map(Part::name).collect();
@@ -180,7 +191,7 @@ impl Evaluate {
         let mut by_way = Vec::new();
         // The whole of recall last: by then everything is warm, and its latency is what users see.
         for way in &ways[1..] {
-            by_way.push(stored.ask_own(way.without, &bar)?);
+            by_way.push(stored.ask_own(way.without, way.through_concepts, &bar)?);
         }
         let probe = Probe::new(stored, foreign, ways[0].without, &bar)?;
         let mut observed = probe.observed(set, foreign);
@@ -195,7 +206,9 @@ impl Evaluate {
         let score = |(way, asked): (&Way, &Vec<Vec<Asked>>)| {
             let answers = pairs(set, asked);
             let calibration = calibration(stated(&answers));
-            WayReport { name: way.name.clone(), without: way.without, rows: rows(&answers), calibration }
+            let (name, without) = (way.name.clone(), way.without);
+            let looked_at = mean(asked.iter().flatten().map(|asked| asked.looked_at));
+            WayReport { name, without, looked_at, rows: rows(&answers), calibration }
         };
         let answers = std::iter::once(&probe.own).chain(&by_way);
         let mut scored: Vec<WayReport> = ways.iter().zip(answers).map(score).collect();
@@ -204,6 +217,7 @@ impl Evaluate {
             name: set.name.clone(),
             spaces: set.spaces.len(),
             memories: stored.memories(),
+            concepts: stored.concepts,
             cues: set.cues(),
             vectors: set.has_vectors(),
             ways: scored,
@@ -213,6 +227,11 @@ impl Evaluate {
         };
         Ok((report, observed))
     }
+}
+
+fn mean(numbers: impl Iterator<Item = usize>) -> f64 {
+    let (sum, count) = numbers.fold((0, 0), |(sum, count), number| (sum + number, count + 1));
+    sum as f64 / f64::from(count.max(1))
 }
 
 /// Each part taken out alone.

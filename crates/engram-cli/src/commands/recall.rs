@@ -67,6 +67,9 @@ pub(crate) struct Recall {
     /// Compare with every vector instead of asking the index
     #[arg(long)]
     exact: bool,
+    /// Look at concepts first, and only at what the best of them stand for: quicker, and finds less
+    #[arg(long)]
+    through_concepts: bool,
     /// Show under each hit what made its score, and the ways that activation took to it
     #[arg(long)]
     explain: bool,
@@ -151,6 +154,7 @@ impl Recall {
             min_relevance: self.min_relevance,
             budget: self.budget,
             exact: self.exact.then_some(true),
+            through_concepts: self.through_concepts.then_some(true),
             reinforce: if self.bulk.cues.is_some() {
                 Some(self.reinforce)
             } else {
@@ -299,6 +303,7 @@ impl CueSource {
             cue.min_relevance = options.min_relevance;
             cue.budget = options.budget;
             cue.exact = options.exact;
+            cue.through_concepts = options.through_concepts;
             cue.reinforce = options.reinforce;
             cue.filter = cue.filter.or_else(|| options.filter.clone());
             cue.now = cue.now.or(options.now);

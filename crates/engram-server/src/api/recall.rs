@@ -52,6 +52,9 @@ pub struct CueIn {
     /// Compare with every vector instead of asking the index.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<bool>,
+    /// Look at concepts first, and only at the sources of the best of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through_concepts: Option<bool>,
     /// Give each hit its parts and paths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explain: Option<bool>,
@@ -89,6 +92,7 @@ impl CueIn {
         options.relevance_min = self.min_relevance;
         options.budget = self.budget;
         options.exact = self.exact.unwrap_or(false);
+        options.through_concepts = self.through_concepts.unwrap_or(false);
         options.explain = self.explain.unwrap_or(false);
         options.check().map_err(|error| ApiError::invalid(error.to_string()))?;
         Ok(options)

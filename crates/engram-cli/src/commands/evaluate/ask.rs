@@ -16,6 +16,7 @@ use engram::{
 };
 use engram_server::Service;
 use indicatif::ProgressBar;
+use serde::Serialize;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -30,8 +31,22 @@ pub(crate) struct Stored<'a> {
     backend: Backend,
     limit: usize,
     interrupt: &'a Interrupt,
+    memories: usize,
+    /// What consolidation made, where it was asked for.
+    pub(crate) concepts: Option<Concepts>,
     // Last: its files are let go of before it is removed.
     _folder: TempDir,
+}
+
+/// What consolidation made of a set.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Concepts {
+    /// How many.
+    pub(crate) concepts: usize,
+    /// Memories that they stand for.
+    pub(crate) sources: usize,
+    /// How long that took.
+    pub(crate) seconds: f64,
 }
 
 /// An answer, and what it took.
@@ -39,6 +54,8 @@ pub(crate) struct Stored<'a> {
 pub(crate) struct Asked {
     pub(crate) ranked: Ranked,
     pub(crate) abstain: bool,
+    /// Memories that the ranking looked at.
+    pub(crate) looked_at: usize,
     pub(crate) seconds: f64,
     /// Of the first hits.
     pub(crate) evidence: Vec<Evidence>,
@@ -73,7 +90,28 @@ impl<'a> Stored<'a> {
         let bar = progress("indexing", "spaces", Some(spaces.len() as u64));
         engine.work_off();
         bar.finish_and_clear();
-        Ok(Self { set, spaces, engine, backend, limit, interrupt, _folder: folder })
+        let memories = spaces.iter().map(|(_, space): &(_, Arc<Space>)| space.summary().memories).sum();
+        Ok(Self { set, spaces, engine, backend, limit, interrupt, memories, concepts: None, _folder: folder })
+    }
+
+    /// Makes concepts in all spaces.
+    pub(crate) fn consolidate(&mut self) -> Result<()> {
+        let bar = progress("consolidating", "spaces", Some(self.spaces.len() as u64));
+        let watch = Stopwatch::start();
+        let mut sum = Concepts::default();
+        for (_, space) in &self.spaces {
+            let done = space.consolidate(false, |_| !self.interrupt.is_asked())?;
+            if done.stopped {
+                return failed("stopped");
+            }
+            sum.concepts += done.concepts;
+            sum.sources += done.sources;
+            bar.inc(1);
+        }
+        sum.seconds = watch.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        self.concepts = Some(sum);
+        Ok(())
     }
 
     /// Whether memories have vectors, given or made from their texts.
@@ -82,9 +120,14 @@ impl<'a> Stored<'a> {
     }
 
     /// Answers to its own cues, by space.
-    pub(crate) fn ask_own(&self, without: Without, bar: &ProgressBar) -> Result<Vec<Vec<Asked>>> {
+    pub(crate) fn ask_own(
+        &self,
+        without: Without,
+        through_concepts: bool,
+        bar: &ProgressBar,
+    ) -> Result<Vec<Vec<Asked>>> {
         let ask = |(files, space): &(&Folder, Arc<Space>)| {
-            files.cues.iter().map(|cue| self.ask(space, cue, without, bar)).collect()
+            files.cues.iter().map(|cue| self.ask(space, cue, without, through_concepts, bar)).collect()
         };
         self.spaces.iter().map(ask).collect()
     }
@@ -101,7 +144,7 @@ impl<'a> Stored<'a> {
             for cue in *cues {
                 // What a cue says of the memories of its own space would not fit here.
                 let bare = AskedCue { filter: Default::default(), ..cue.clone() };
-                asked.push(self.ask(space, &bare, without, bar)?);
+                asked.push(self.ask(space, &bare, without, false, bar)?);
             }
         }
         Ok(asked)
@@ -122,7 +165,7 @@ impl<'a> Stored<'a> {
                     return Ok(None);
                 }
                 let taken = take_out(space, &wanted.evidence)?;
-                let asked = self.ask(space, cue, without, bar);
+                let asked = self.ask(space, cue, without, false, bar);
                 space.store(taken.into_iter().map(as_new).collect(), &StoreOptions::default())?;
                 self.engine.work_off();
                 asked.map(Some)
@@ -132,7 +175,14 @@ impl<'a> Stored<'a> {
         self.spaces.iter().map(ask).collect()
     }
 
-    fn ask(&self, space: &Space, cue: &AskedCue, without: Without, bar: &ProgressBar) -> Result<Asked> {
+    fn ask(
+        &self,
+        space: &Space,
+        cue: &AskedCue,
+        without: Without,
+        through_concepts: bool,
+        bar: &ProgressBar,
+    ) -> Result<Asked> {
         if self.interrupt.is_asked() {
             return failed("stopped");
         }
@@ -141,6 +191,7 @@ impl<'a> Stored<'a> {
             filter: cue.filter.clone(),
             as_of: cue.as_of,
             without,
+            through_concepts,
             ..RecallOptions::at(cue.now.unwrap_or_else(|| self.engine.now()))
         };
         let watch = Stopwatch::start();
@@ -151,11 +202,13 @@ impl<'a> Stored<'a> {
         let ids = recalled.hits.iter().map(|hit| hit.memory.id.to_string()).collect();
         let relevance = recalled.hits.iter().map(|hit| hit.relevance).collect();
         let evidence = recalled.hits.iter().take(CALIBRATED_HITS).map(|hit| hit.evidence).collect();
-        Ok(Asked { ranked: Ranked { ids, relevance }, abstain: recalled.abstain, seconds, evidence })
+        let (ranked, looked_at) = (Ranked { ids, relevance }, recalled.activated);
+        Ok(Asked { ranked, abstain: recalled.abstain, looked_at, seconds, evidence })
     }
 
+    /// Memories of the set.
     pub(crate) fn memories(&self) -> usize {
-        self.spaces.iter().map(|(_, space)| space.summary().memories).sum()
+        self.memories
     }
 
     /// Numbers of the vectors of its memories, where they have any.

@@ -41,7 +41,7 @@ impl Probe {
         bar: &ProgressBar,
     ) -> Result<Self> {
         let by_vector = stored.has_vectors() && !without.has(Part::Vectors);
-        let own = stored.ask_own(without, bar)?;
+        let own = stored.ask_own(without, false, bar)?;
         let foreign = match foreign {
             Ok(others) => Ok(stored.ask_foreign(others, without, bar)?),
             Err(reason) => Err(reason.clone()),

@@ -1,5 +1,6 @@
 //! The figures of an evaluation: as tables for people, and as JSON with all that is needed to repeat them.
 
+use super::ask::Concepts;
 use super::score::{Calibration, Row};
 use crate::fault::Result;
 use crate::screen::{Screen, counted, faint, grouped, strong};
@@ -40,6 +41,8 @@ pub(crate) struct SetReport {
     pub(crate) name: String,
     pub(crate) spaces: usize,
     pub(crate) memories: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concepts: Option<Concepts>,
     pub(crate) cues: usize,
     /// Whether the memories were stored with vectors.
     pub(crate) vectors: bool,
@@ -59,6 +62,8 @@ pub(crate) struct WayReport {
     pub(crate) name: String,
     #[serde(serialize_with = "part_names")]
     pub(crate) without: Without,
+    /// Memories that the ranking looked at, on average over all cues.
+    pub(crate) looked_at: f64,
     #[serde(serialize_with = "as_map")]
     pub(crate) rows: Vec<(String, Row)>,
     pub(crate) calibration: Option<Calibration>,
@@ -158,12 +163,16 @@ impl WayReport {
 impl SetReport {
     pub(crate) fn show(&self, screen: &mut Screen) -> Result<()> {
         let count = |number: usize, one, many| counted(number as u64, one, many);
-        let facts = [
+        let mut facts = vec![
             count(self.spaces, "space", "spaces"),
             count(self.memories, "memory", "memories"),
             count(self.cues, "cue", "cues"),
             if self.vectors { "with vectors".to_owned() } else { "by text alone".to_owned() },
         ];
+        facts.extend(self.concepts.map(|made| {
+            let concepts = count(made.concepts, "concept", "concepts");
+            format!("{concepts} for {}, made in {:.2} s", grouped(made.sources as u64), made.seconds)
+        }));
         screen.line("")?;
         screen.line(format_args!(
             "{}  {}",
@@ -205,19 +214,20 @@ impl SetReport {
         let Some(whole) = self.ways.first().map(WayReport::headline) else { return Ok(()) };
         let width = self.ways.iter().map(|way| way.name.chars().count()).max().unwrap_or(0).max(20);
         let head = format!(
-            "  {:width$}{:>8}{:>8}{:>9}{:>10}{:>8}",
-            "answerable", "R@5", "R@10", "nDCG@10", "±R@5", "±R@10"
+            "  {:width$}{:>8}{:>8}{:>9}{:>11}{:>10}{:>8}",
+            "answerable", "R@5", "R@10", "nDCG@10", "looked at", "±R@5", "±R@10"
         );
         screen.line(faint().apply_to(head))?;
         for (at, way) in self.ways.iter().enumerate() {
             let row = way.headline();
             let beside = |part: f64, all: f64| if at == 0 { String::new() } else { difference(part - all) };
             let line = format!(
-                "  {:width$}{:>8}{:>8}{:>9}{:>10}{:>8}",
+                "  {:width$}{:>8}{:>8}{:>9}{:>11.1}{:>10}{:>8}",
                 way.name,
                 share(row.recall_at_5),
                 share(row.recall_at_10),
                 share(row.ndcg_at_10),
+                way.looked_at,
                 beside(row.recall_at_5, whole.recall_at_5),
                 beside(row.recall_at_10, whole.recall_at_10),
             );
