@@ -333,7 +333,7 @@ fn what_was_of_use_is_remembered_better() {
     let memories = folder.write("in.jsonl", MEMORIES);
     ok(&["import", "--data-dir", &data, "-s", "a", &memories]);
     let said = ok(&["consolidate", "--data-dir", &data, "-s", "a"]);
-    assert!(said.starts_with("nothing to do in space a\n0 concepts stand for 0 of "), "{said}");
+    assert!(said.starts_with("space a: nothing to do\n0 concepts stand for 0 of "), "{said}");
     let said = ok(&["reinforce", "--data-dir", &data, "-s", "a", "m1", "m2", "m1"]);
     assert_eq!(said, "strengthened 2 memories of space a\n");
     let said = ok(&["reinforce", "--data-dir", &data, "-s", "a", "m1", "--outcome", "contradicted"]);

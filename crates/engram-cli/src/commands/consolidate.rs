@@ -88,18 +88,19 @@ fn show(screen: &mut Screen, space: &str, done: &ConsolidatedOut) -> Result<()> 
         return screen.line(format_args!("nothing to consolidate: {note}"));
     }
     let counts = [(done.made, "made"), (done.changed, "changed"), (done.deleted, "deleted")];
+    let verb = if done.dry_run { "would be " } else { "" };
     let counts: Vec<String> = counts
         .iter()
         .filter(|(n, _)| *n > 0)
-        .map(|(n, verb)| format!("{} {verb}", grouped(*n as u64)))
+        .map(|(n, what)| format!("{} {verb}{what}", counted(*n as u64, "concept", "concepts")))
         .collect();
-    let summary = match (counts.is_empty(), done.dry_run) {
-        (true, _) => "nothing to do".to_owned(),
-        (false, true) => format!("would have concepts {}", counts.join(", ")),
-        (false, false) => format!("concepts {}", counts.join(", ")),
+    let summary = if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") };
+    screen.line(format_args!("space {space}: {summary}"))?;
+    let stand = match (done.dry_run, done.concepts) {
+        (true, _) => "would stand",
+        (false, 1) => "stands",
+        (false, _) => "stand",
     };
-    screen.line(format_args!("{summary} in space {space}"))?;
-    let stand = if done.dry_run { "would stand" } else { "stand" };
     screen.line(format_args!(
         "{} {stand} for {} of {}",
         counted(done.concepts as u64, "concept", "concepts"),
