@@ -13,6 +13,8 @@ pub const CONTRADICTS: &str = "contradicts";
 /// The kind of a link from a memory to one that it takes the place of. It counts twice, and against the older alone.
 pub const SUPERSEDES: &str = "supersedes";
 
+/// Objections that count, and are given with a hit.
+pub const OBJECTIONS_MAX: usize = 16;
 /// As sure as anybody counts.
 const CERTAIN: f32 = 0.99;
 
@@ -27,8 +29,8 @@ pub struct Objection {
     pub weight: f32,
 }
 
-/// The visible memories that speak against the one in `slot`, in the order of the links; each once. What has been
-/// superseded itself has no say.
+/// The visible memories that speak against the one in `slot`, each once; of more than `OBJECTIONS_MAX` those that weigh
+/// most. What has been superseded itself has no say. Costs a look at every link of the memory.
 pub fn objections(state: &SpaceState, slot: Slot, is_visible: impl Fn(Slot) -> bool) -> Vec<Objection> {
     let graph = state.graph();
     let incoming = graph.incoming(slot).iter().filter_map(|edge| match &*edge.kind {
@@ -38,17 +40,23 @@ pub fn objections(state: &SpaceState, slot: Slot, is_visible: impl Fn(Slot) -> b
     });
     let out = graph.out(slot).iter().filter(|edge| &*edge.kind == CONTRADICTS);
     let out = out.map(|edge| Objection { slot: edge.other, supersedes: false, weight: edge.weight });
-    let mut all: Vec<Objection> = Vec::new();
-    for objection in incoming.chain(out).filter(|objection| is_visible(objection.slot)) {
-        match all.iter_mut().find(|known| known.slot == objection.slot) {
-            Some(known) if objection.supersedes => *known = objection,
-            Some(_) => {}
-            None => all.push(objection),
-        }
-    }
-    let holds = |objection: &Objection| superseding(state, objection.slot, &is_visible).next().is_none();
-    all.retain(holds);
+    let holds = |objection: &Objection| {
+        is_visible(objection.slot) && superseding(state, objection.slot, &is_visible).next().is_none()
+    };
+    let mut all: Vec<Objection> = incoming.chain(out).filter(holds).collect();
+    // Of two by the same memory the one that says more.
+    all.sort_by(|a, b| a.slot.cmp(&b.slot).then(b.supersedes.cmp(&a.supersedes)));
+    all.dedup_by_key(|objection| objection.slot);
+    let weight = |objection: &Objection| weight_of(state, objection);
+    all.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then(a.slot.cmp(&b.slot)));
+    all.truncate(OBJECTIONS_MAX);
     all
+}
+
+/// What an objection takes from the log-odds.
+fn weight_of(state: &SpaceState, objection: &Objection) -> f32 {
+    let times = if objection.supersedes { 2.0 } else { 1.0 };
+    times * objection.weight * logit(state.record(objection.slot).memory().confidence).max(0.0)
 }
 
 /// The visible memories that supersede the one in `slot`.
@@ -61,7 +69,8 @@ pub fn superseding(
     incoming.map(|edge| edge.other).filter(move |&newer| is_visible(newer))
 }
 
-/// How sure the sources of the memory in `slot` are, 0..=1, given what says the same and what speaks against it.
+/// How sure the sources of the memory in `slot` are, 0..=1, given what says the same, none of it superseded, and what
+/// speaks against it.
 pub fn combined(state: &SpaceState, slot: Slot, same: &[Slot], against: &[Objection]) -> f32 {
     let own = state.record(slot).memory().confidence;
     // By source: a context, or a memory that has none.
@@ -75,11 +84,7 @@ pub fn combined(state: &SpaceState, slot: Slot, same: &[Slot], against: &[Object
             added += of_source.map(|&each| sure(each)).fold(f32::MIN, f32::max);
         }
     }
-    let speaks = |objection: &Objection| {
-        let times = if objection.supersedes { 2.0 } else { 1.0 };
-        times * objection.weight * sure(objection.slot).max(0.0)
-    };
-    added -= against.iter().map(speaks).sum::<f32>();
+    added -= against.iter().map(|objection| weight_of(state, objection)).sum::<f32>();
     if added == 0.0 || (added > 0.0 && own >= CERTAIN) {
         return own;
     }

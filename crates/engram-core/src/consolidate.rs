@@ -12,6 +12,7 @@ use crate::concepts;
 use crate::confidence::{CONTRADICTS, SUPERSEDES};
 use crate::hnsw;
 use crate::id::{MemoryId, Timestamp};
+use crate::limits::NAME_BYTES_MAX;
 use crate::memory::{Memory, MemoryKind};
 use crate::state::SpaceState;
 use crate::vector::{Vectors, check_embedding, unit};
@@ -26,12 +27,18 @@ pub const SOURCES_MAX: usize = 256;
 const NAMES_MAX: usize = 32;
 /// Sources that must mention a name for it to be the concept's.
 const MENTIONS_MIN: usize = 2;
+/// Cosine of a source and the mean of the others below which they have too little in common, however much less the rest
+/// of the space has.
+const FIT_MIN: f32 = 0.45;
+/// Cosine from which two memories of a sample count as one, so that what recurs most is not taken for what all memories
+/// have in common.
+const SAME_MIN: f32 = 0.9;
 /// Neighbours of an episode that are looked at.
 const NEAR_MAX: usize = 64;
 /// Spaces with no more episodes are compared in full; a search of the index costs as much.
 const COMPARED_MAX: usize = 1024;
 /// Vectors whose mean is taken for the space's.
-const MEAN_SAMPLE_MAX: usize = 1024;
+const MEAN_SAMPLE_MAX: usize = 256;
 /// Vectors whose pairs tell what two random memories have in common: some 32,000 pairs.
 const PAIRS_SAMPLE_MAX: usize = 256;
 /// Kinds of links between memories that must not be taken for one.
@@ -51,9 +58,9 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Of a sample of up to 1,024 of the episodes of a state; none where no episode has a vector.
+    /// Of a sample of up to 256 of the episodes of a state; none where no episode has a vector.
     pub fn of(state: &SpaceState) -> Option<Self> {
-        let mut rows = sample(state, MEAN_SAMPLE_MAX).into_iter().map(|slot| unit_of(state, slot));
+        let mut rows = sample(state, MEAN_SAMPLE_MAX).into_iter();
         let mut ground = Self { sum: rows.next()?, count: 1.0 };
         for row in rows {
             add(&mut ground.sum, &row);
@@ -81,7 +88,7 @@ impl Ground {
 /// measured below the median, where recurring episodes do not widen it.
 fn threshold(state: &SpaceState, ground: &Ground, episodes: usize) -> f32 {
     let rows = sample(state, PAIRS_SAMPLE_MAX).into_iter();
-    let rows: Vec<Vec<f32>> = rows.filter_map(|slot| ground.beyond(&unit_of(state, slot))).collect();
+    let rows: Vec<Vec<f32>> = rows.filter_map(|row| ground.beyond(&row)).collect();
     let pairs = rows.iter().enumerate().flat_map(|(at, a)| rows[at + 1..].iter().map(|b| dot(a, b)));
     let mut pairs: Vec<f32> = pairs.collect();
     if pairs.is_empty() {
@@ -94,11 +101,19 @@ fn threshold(state: &SpaceState, ground: &Ground, episodes: usize) -> f32 {
     (median + (median - low) * far).max(0.0)
 }
 
-/// At most so many episodes, spread evenly over the rows of vectors, so that concepts do not change which they are.
-fn sample(state: &SpaceState, most: usize) -> Vec<Slot> {
+/// Vectors, of length 1, of at most so many episodes, spread evenly over the rows of vectors, so that concepts do not
+/// change which they are; of those that are nearly the same, one.
+fn sample(state: &SpaceState, most: usize) -> Vec<Vec<f32>> {
     let end = state.vectors().map_or(0, Vectors::slots_end);
     let step = end.div_ceil(most).max(1);
-    (0..end as Slot).step_by(step).filter(|&slot| is_source(state, slot)).collect()
+    let mut rows: Vec<Vec<f32>> = Vec::new();
+    for slot in (0..end as Slot).step_by(step).filter(|&slot| is_source(state, slot)) {
+        let row = unit_of(state, slot);
+        if rows.iter().all(|known| dot(known, &row) < SAME_MIN) {
+            rows.push(row);
+        }
+    }
+    rows
 }
 
 /// Whether the slot holds an episode that a concept may be made of: one with a vector, that nothing superseded.
@@ -183,7 +198,7 @@ pub fn gist(mut sources: Vec<Source<'_>>, ground: &Ground) -> Option<Gist> {
     let mut rows: Vec<Vec<f32>> = sources.iter().map(|source| unit(source.vector)).collect();
     let fits = loop {
         let fits = predicted(&rows);
-        let gain = |at: usize| fits[at] - ground.predicts(&rows[at]);
+        let gain = |at: usize| (fits[at] - ground.predicts(&rows[at])).min(fits[at] - FIT_MIN);
         let worst = (0..rows.len()).min_by(|&a, &b| gain(a).total_cmp(&gain(b)))?;
         if rows.len() < SOURCES_MIN {
             return None;
@@ -230,7 +245,12 @@ fn shared_names(sources: &[Source<'_>]) -> Vec<String> {
     let mut shared: Vec<(&str, usize)> =
         counts.into_iter().filter(|(_, count)| *count >= MENTIONS_MIN).collect();
     shared.sort_by_key(|(name, count)| (usize::MAX - count, *name));
-    shared.into_iter().take(NAMES_MAX).map(|(name, _)| name.to_string()).collect()
+    shared
+        .into_iter()
+        .filter(|(name, _)| name.len() <= NAME_BYTES_MAX)
+        .take(NAMES_MAX)
+        .map(|(name, _)| name.to_string())
+        .collect()
 }
 
 /// Sources that shall share a concept: a new one, or one that is there and has others already.
@@ -282,7 +302,7 @@ struct Group {
 }
 
 impl Search {
-    /// Begins; none where no episode has a vector. Looks at up to 1,024 vectors and 32,000 pairs.
+    /// Begins; none where no episode has a vector. Looks at 256 vectors and their 32,000 pairs.
     pub fn new(state: &SpaceState) -> Option<Self> {
         let ground = Ground::of(state)?;
         let episodes = (0..state.slots_end() as Slot).filter(|&slot| is_source(state, slot)).count();
@@ -425,7 +445,8 @@ impl Search {
     /// How much better each is predicted by the others than by the mean.
     fn gains(&self, state: &SpaceState, members: &[Slot]) -> Vec<f32> {
         let rows: Vec<Vec<f32>> = members.iter().map(|&slot| unit_of(state, slot)).collect();
-        predicted(&rows).iter().zip(&rows).map(|(fit, row)| fit - self.ground.predicts(row)).collect()
+        let gain = |(fit, row): (&f32, &Vec<f32>)| (fit - self.ground.predicts(row)).min(fit - FIT_MIN);
+        predicted(&rows).iter().zip(&rows).map(gain).collect()
     }
 
     /// Lets an episode join the group of one of its neighbours that predicts it best.
@@ -447,7 +468,9 @@ impl Search {
         let best = groups.into_iter().map(|at| (fit(at), at)).max_by(|a, b| a.0.total_cmp(&b.0));
         let Some((_, at)) = best.filter(|(fit, _)| *fit >= self.threshold) else { return };
         let mut members = self.groups[at].members.clone();
-        if members.len() >= SOURCES_MAX || is_opposed(state, slot, members.iter().copied()) {
+        let concept = self.groups[at].concept.as_ref().and_then(|id| state.slot(id));
+        let others = members.iter().copied().chain(concept);
+        if members.len() >= SOURCES_MAX || is_opposed(state, slot, others) {
             return;
         }
         members.push(slot);
@@ -488,6 +511,12 @@ impl Search {
         found.truncate(NEAR_MAX);
         found
     }
+}
+
+/// Whether this memory may be a source beside these others: an episode that nothing superseded, and that contradicts none
+/// of them.
+pub fn may_join(state: &SpaceState, slot: Slot, others: &[Slot]) -> bool {
+    is_source(state, slot) && !is_opposed(state, slot, others.iter().copied().filter(|&other| other != slot))
 }
 
 /// Whether a memory contradicts one of these, or takes its place.

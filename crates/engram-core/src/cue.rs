@@ -186,7 +186,11 @@ impl Filter {
 
     /// Whether it asks for memories of a kind.
     pub fn asks_for_kind(&self) -> bool {
-        self.must.iter().chain(&self.should).any(|condition| condition.field == Field::Kind)
+        self.must
+            .iter()
+            .chain(&self.should)
+            .chain(&self.must_not)
+            .any(|condition| condition.field == Field::Kind)
     }
 
     /// Checks the number of conditions.

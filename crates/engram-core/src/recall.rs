@@ -77,8 +77,8 @@ const TIME_LOOKED_AT_MAX: usize = 10_000;
 const WEIGHTS_OF_TIME_ALONE: [f32; 2] = [0.05, 10.0];
 /// Memories reached by activation that become candidates, too.
 const REACHED_MAX: usize = 100;
-/// Steps along a chain of memories that supersede one another.
-const SUPERSEDED_STEPS_MAX: usize = 16;
+/// Steps along chains of memories that supersede one another, in one recall.
+const SUPERSEDED_STEPS_MAX: usize = 10_000;
 /// Memories whose similarity to the cue tells what a random memory has.
 const SAMPLE_MAX: usize = 128;
 
@@ -779,26 +779,39 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// What supersedes a memory comes right before it, unless it is ahead anyway.
+    /// What a memory was superseded by in the end comes right before it, unless it is ahead anyway.
     fn put_newer_first(&self, ranked: &mut Vec<(Slot, f32)>) {
-        let newer = |old: Slot| superseding(self.state, old, |newer| self.may_hit(newer));
-        // Each round goes one step along chains; memories that supersede each other in a circle would go on for ever.
-        for _ in 0..SUPERSEDED_STEPS_MAX {
-            let chains = ranked.iter().flat_map(|&(old, score)| newer(old).map(move |new| (new, score)));
-            let chains: Vec<(Slot, f32)> = chains.collect();
-            let mut is_settled = true;
-            for (new, score) in chains {
-                match ranked.iter_mut().find(|(slot, _)| *slot == new) {
-                    Some((_, ahead)) if *ahead > score => continue,
-                    Some((_, behind)) => *behind = score.next_up(),
-                    None => ranked.push((new, score.next_up())),
-                }
-                is_settled = false;
+        let mut steps = SUPERSEDED_STEPS_MAX;
+        let mut newest: Vec<(Slot, f32)> = Vec::new();
+        for &(old, score) in ranked.iter() {
+            let mut chain = vec![old];
+            // A circle ends where it began.
+            while let Some(newer) = self.newer_than(*chain.last().expect("it begins with one"))
+                && !chain.contains(&newer)
+                && steps > 0
+            {
+                chain.push(newer);
+                steps -= 1;
             }
-            if is_settled {
-                return;
+            if let [_, .., last] = chain[..] {
+                newest.push((last, score.next_up()));
             }
         }
+        // Of several that one memory supersedes, it comes before the best.
+        newest.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
+        newest.dedup_by_key(|(slot, _)| *slot);
+        for (slot, own) in ranked.iter_mut() {
+            if let Ok(at) = newest.binary_search_by_key(slot, |(slot, _)| *slot) {
+                *own = own.max(newest.remove(at).1);
+            }
+        }
+        ranked.extend(newest);
+    }
+
+    /// The memory that superseded one last, of those that may be hits.
+    fn newer_than(&self, old: Slot) -> Option<Slot> {
+        let newer = superseding(self.state, old, |newer| self.may_hit(newer));
+        newer.max_by_key(|&newer| self.state.record(newer).arrival)
     }
 
     /// The first hits, up to the limit. What says the same as a better one takes no place
@@ -830,7 +843,10 @@ impl<'a> Ranking<'a> {
             hit.relevance = relevance(&hit.evidence);
             hit.relevance_range = relevance_range(&hit.evidence);
             hit.objections = objections(self.state, hit.slot, |slot| self.is_visible(slot));
-            hit.confidence = combined(self.state, hit.slot, &hit.duplicates, &hit.objections);
+            let is_visible = |slot: Slot| self.is_visible(slot);
+            let has_say = |&slot: &Slot| superseding(self.state, slot, is_visible).next().is_none();
+            let same: Vec<Slot> = hit.duplicates.iter().copied().filter(has_say).collect();
+            hit.confidence = combined(self.state, hit.slot, &same, &hit.objections);
         }
         hits
     }

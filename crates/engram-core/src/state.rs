@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Place};
 use crate::hnsw::{Hnsw, HnswParams};
 use crate::id::{MemoryId, Timestamp};
-use crate::learned::{LastUse, Row, Used, one_more_trial};
+use crate::learned::{LastUse, Row, TOGETHER_MAX, Used, one_more_trial};
 use crate::lexicon::{Language, Lexicon};
 use crate::memory::{Link, Memory};
 use crate::speech::Speeches;
@@ -143,7 +143,7 @@ pub struct Uses {
     difficulty: f32,
     used_at: Timestamp,
     uses: u16,
-    /// Uses that served, as `learned` counts them.
+    /// Uses that served, and taught, as `learned` counts them.
     trials: u16,
     /// How often a recall showed it. Counted while others read, and kept by checkpoints alone: what was counted since
     /// the newest is lost when the engine ends, for a recall is no reason to write one.
@@ -277,9 +277,10 @@ impl SpaceState {
             Change::Linked { from, link } => self.link(version, &from, link),
             Change::Unlinked { from, to, kind } => self.unlink(version, &from, &to, &kind),
             Change::Reinforced { ids, outcome, at } => {
-                ids.iter().for_each(|id| self.reinforce(version, id, outcome, at));
+                let teaches = outcome != Outcome::Contradicted && ids.len() <= TOGETHER_MAX;
+                ids.iter().for_each(|id| self.reinforce(version, id, outcome, at, teaches));
                 if outcome != Outcome::Contradicted {
-                    self.learn(version, &ids, at);
+                    self.learn(version, if teaches { &ids } else { &[] }, at);
                 }
             }
             Change::Settings(settings) => self.settle(settings),
@@ -356,7 +357,7 @@ impl SpaceState {
         self.record_mut(slot).uses = uses.unwrap_or_default();
     }
 
-    fn reinforce(&mut self, version: u64, id: &MemoryId, outcome: Outcome, at: Timestamp) {
+    fn reinforce(&mut self, version: u64, id: &MemoryId, outcome: Outcome, at: Timestamp, teaches: bool) {
         let Some(slot) = self.slot_before(id, version) else { return };
         let learned = self.learned_at(slot);
         let uses = &mut self.record_mut(slot).uses;
@@ -364,7 +365,7 @@ impl SpaceState {
             let strength = uses.strength().unwrap_or_else(|| Strength::learned(learned));
             uses.set(strength.used(at, outcome));
             uses.reinforced = version;
-            if outcome != Outcome::Contradicted {
+            if teaches {
                 uses.trials = one_more_trial(uses.trials);
             }
         }
@@ -778,7 +779,11 @@ impl SpaceState {
     }
 
     fn was_superseded(&self, slot: Slot, then: Timestamp) -> bool {
-        superseding(self, slot, |newer| self.record(newer).memory.stored_at <= then).next().is_some()
+        let was_there = |newer: Slot| {
+            let newer = &self.record(newer).memory;
+            newer.stored_at <= then && newer.expires_at.is_none_or(|at| at > then)
+        };
+        superseding(self, slot, was_there).next().is_some()
     }
 
     /// Probability, 0..=1, that a memory is still remembered at `now`.

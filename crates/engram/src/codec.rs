@@ -11,8 +11,8 @@ use engram_core::vector::check_embedding;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 
-/// Version of the encoding of changes.
-const CHANGES_VERSION: u8 = 1;
+/// Version of the encoding of changes. 1 had settings without `forget_below`, and is read, too.
+const CHANGES_VERSION: u8 = 2;
 /// Version of the encoding of checkpoints. 1 knew nothing of what use teaches, and is read, too.
 const PARTS_VERSION: u8 = 2;
 
@@ -505,7 +505,7 @@ mod tests {
         }
         assert_eq!(
             decode_changes(&[9]).unwrap_err(),
-            "encoding version 9, this program reads versions up to 1"
+            "encoding version 9, this program reads versions up to 2"
         );
     }
 }

@@ -11,12 +11,13 @@ use engram_core::associate::Analysis;
 use engram_core::concepts::{self, DERIVED_FROM, METADATA_KEY};
 use engram_core::confidence::SUPERSEDES;
 use engram_core::consolidate::{
-    Gist, Ground, Proposal, SOURCES_MIN, Search, Source, Step, concept_id, gist, is_opposing,
+    Gist, Ground, Proposal, SOURCES_MIN, Search, Source, Step, concept_id, gist, is_opposing, may_join,
 };
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::memory::{Link, Memory, MemoryKind, NewMemory};
 use engram_core::state::{Change, Embedder, SpaceState};
 use serde_json::{Map, Value, json};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Episodes that one step looks at while it holds the state for reading: some milliseconds.
@@ -108,18 +109,19 @@ impl Space {
             let state = self.read();
             state.concepts().slots().into_iter().map(|slot| state.record(slot).memory().id.clone()).collect()
         };
+        let ground = OnceCell::new();
         for id in ids {
             let now = self.now();
-            let change = renewed(&self.read(), &BTreeMap::new(), &id, None, now);
+            let change = renewed(&self.read(), &ground, &BTreeMap::new(), &id, None, now);
             match &change {
-                None => continue,
+                None => {}
                 Some(Change::Deleted(_)) => done.deleted += 1,
                 Some(_) => done.changed += 1,
             }
-            if !done.dry_run {
+            if change.is_some() && !done.dry_run {
                 // Over all of them, as sources of several concepts are mended here, too.
                 self.submit(Reads::Everything, move |state, now| {
-                    let change = renewed(state, &BTreeMap::new(), &id, None, now);
+                    let change = renewed(state, &OnceCell::new(), &BTreeMap::new(), &id, None, now);
                     Ok(Plan { changes: change.map(prepared).into_iter().collect(), ids: vec![id] })
                 })?;
             }
@@ -163,6 +165,8 @@ fn decided(state: &SpaceState, proposal: &Proposal, now: Timestamp) -> Option<Ch
         state.concepts().all_of(slot).all(|concept| Some(concept) == own).then_some(slot)
     };
     let slots = proposal.sources.iter().map(is_as_seen).collect::<Option<Vec<Slot>>>()?;
+    // A link may have come meanwhile that changes no source.
+    let slots: Vec<Slot> = slots.iter().copied().filter(|&slot| may_join(state, slot, &slots)).collect();
     let sources = slots.iter().map(|&slot| Source::of(state, slot)).collect::<Option<Vec<_>>>()?;
     let gist = gist(sources, &Ground::of(state)?)?;
     let before = own.map(|slot| state.record(slot).memory());
@@ -227,6 +231,7 @@ type Coming<'a> = BTreeMap<&'a MemoryId, Option<(&'a Memory, &'a Analysis)>>;
 /// nothing must. `without` is no source any more.
 fn renewed(
     state: &SpaceState,
+    ground: &OnceCell<Option<Ground>>,
     coming: &Coming<'_>,
     concept: &MemoryId,
     without: Option<&BTreeSet<MemoryId>>,
@@ -248,16 +253,17 @@ fn renewed(
             // A source of several concepts, which only callers can make, stays with the first.
             None => {
                 let source = state.slot(&link.to)?;
-                (state.concepts().of(source) == Some(slot)).then(|| Source::of(state, source))?
+                let is_own = state.concepts().of(source) == Some(slot) && may_join(state, source, &[]);
+                is_own.then(|| Source::of(state, source))?
             }
         }
     };
     let sources: Vec<Source<'_>> = concepts::sources(before).filter_map(source).collect();
-    let gist = match Ground::of(state) {
-        Some(ground) if sources.len() >= SOURCES_MIN => gist(sources, &ground),
-        _ => None,
+    let has_enough = sources.len() >= SOURCES_MIN;
+    let ground = has_enough.then(|| ground.get_or_init(|| Ground::of(state)).as_ref()).flatten();
+    let Some(gist) = ground.and_then(|ground| gist(sources, ground)) else {
+        return Some(Change::Deleted(concept.clone()));
     };
-    let Some(gist) = gist else { return Some(Change::Deleted(concept.clone())) };
     let memory = written(gist, concept.clone(), Some(before), now);
     let unchanged = Memory { stored_at: before.stored_at, ..memory.clone() } == *before;
     (!unchanged).then(|| Change::Stored(Box::new(memory)))
@@ -290,8 +296,11 @@ pub(crate) fn follow(state: &SpaceState, changes: &mut Vec<Prepared>, now: Times
     let ids = of.into_iter().map(|slot| &state.record(slot).memory().id);
     // A concept that the request itself changes is not what it was in any case.
     let ids = ids.filter(|id| !coming.contains_key(id));
-    let follow: Vec<Prepared> =
-        ids.filter_map(|id| renewed(state, &coming, id, Some(&opposed), now)).map(prepared).collect();
+    let ground = OnceCell::new();
+    let follow: Vec<Prepared> = ids
+        .filter_map(|id| renewed(state, &ground, &coming, id, Some(&opposed), now))
+        .map(prepared)
+        .collect();
     changes.extend(follow);
 }
 

@@ -906,8 +906,9 @@ fn fingerprint(memories: &[NewMemory]) -> u64 {
     });
     // FNV-1a over the bytes of the log: fingerprints are stored, so nothing that varies with a version of Rust will do.
     let bytes = encode_changes(changes.collect::<Vec<_>>().iter());
-    bytes
-        .iter()
+    // The version of the encoding has no part in it, but for that which the first ones had.
+    std::iter::once(&1)
+        .chain(&bytes[1..])
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Export {
     /// Write vectors to this file as float32, row i for line i; a row of NaN: none
     #[arg(long, value_name = "OUT.npy")]
     embeddings: Option<PathBuf>,
-    /// Add stored_at to each line; import reads past it
+    /// Add stored_at to each line; import reads past it. How memories were used is in no export
     #[arg(long)]
     with_state: bool,
     #[command(flatten)]

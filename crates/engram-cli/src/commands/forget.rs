@@ -69,6 +69,11 @@ impl Forget {
             if !(by_id_only || self.dry_run || self.yes) {
                 let dry = DeleteIn { dry_run: true, ..request.clone() };
                 let count = backend.delete_matching(space, dry)?.count as u64;
+                if count == 0 {
+                    return screen
+                        .line(format_args!("nothing to delete in space {space}"))
+                        .map(|()| ExitCode::SUCCESS);
+                }
                 confirm(&format!("Delete {} of space {space}?", counted(count, "memory", "memories")))?;
             }
             let deleted = backend.delete_matching(space, request)?;

@@ -67,7 +67,7 @@ pub(crate) struct Recall {
     /// Compare with every vector instead of asking the index
     #[arg(long)]
     exact: bool,
-    /// Look at concepts first, and only at what the best of them stand for: quicker, and finds less
+    /// Look at concepts first, and only at what the best of them stand for: ranks fewer memories, and finds less
     #[arg(long)]
     through_concepts: bool,
     /// Show under each hit what made its score, and the ways that activation took to it

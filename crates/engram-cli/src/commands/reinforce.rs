@@ -15,7 +15,9 @@ Examples:
   engram reinforce --space diary d3 --outcome contradicted
 
 A use long after the one before strengthens most; many in a day hardly do.
-What a recall only showed is counted, and strengthens nothing.")]
+What a recall only showed is counted, and strengthens nothing. Memories that one
+call names, or the next within ten minutes, are associated from then on; more
+than 32 at once are not.")]
 pub(crate) struct Reinforce {
     #[command(flatten)]
     space: InSpace,

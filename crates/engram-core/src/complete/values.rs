@@ -96,6 +96,12 @@ impl<'a> Ballot<'a> {
                     is_likely |= found.confidence >= LIKELY;
                     (found, false)
                 }
+                // A gap that nothing fills.
+                (Some(CompletedValue::Text(text)), None)
+                    if field == CompletedField::Content && !pieces(&text).is_empty() =>
+                {
+                    (Found { value: CompletedValue::Nothing, confidence: 0.0, sources: vec![] }, false)
+                }
                 (Some(value), None) => {
                     (Found { sources: self.agreeing(&field), value, confidence: 1.0 }, true)
                 }
@@ -270,15 +276,16 @@ impl<'a> Ballot<'a> {
             names_of(self.state, self.candidates.all[at].slot)
                 .for_each(|name| *votes.entry(name).or_default() += vote);
         }
-        let likely = |vote: &f64| *vote >= LIKELY;
-        let names: Vec<&str> = votes.iter().filter(|(_, vote)| likely(vote)).map(|(name, _)| *name).collect();
+        let is_likely = |vote: &f64| *vote >= LIKELY;
+        let names: Vec<&str> =
+            votes.iter().filter(|(_, vote)| is_likely(vote)).map(|(name, _)| *name).collect();
         let all: f64 = self.votes.iter().sum();
-        let sure = |vote: &f64| if likely(vote) { *vote } else { all - vote };
+        let likely: std::collections::HashSet<&str> = names.iter().copied().collect();
+        let sure = |vote: &f64| if is_likely(vote) { *vote } else { all - vote };
         let least = votes.values().map(sure).fold(all, f64::min);
         let mentions = |at: usize| {
-            let own: Vec<&str> =
-                names_of(self.state, self.candidates.all[at].slot).map(|name| &**name).collect();
-            names.iter().any(|name| own.contains(name)) || (names.is_empty() && own.is_empty())
+            let mut own = names_of(self.state, self.candidates.all[at].slot).peekable();
+            if names.is_empty() { own.peek().is_none() } else { own.any(|name| likely.contains(&**name)) }
         };
         let sources = self.voting(mentions);
         let value = CompletedValue::Names(names.iter().map(|name| (*name).to_owned()).collect());
