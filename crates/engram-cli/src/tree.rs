@@ -143,6 +143,7 @@ fn origin(hit: &HitOut) -> String {
     if *confidence < 0.995 {
         parts.push(format!("confidence {}", percent(*confidence)));
     }
+    parts.extend(hit.concept.as_ref().map(|concept| format!("of {concept}")));
     for objection in &hit.objections {
         let verb = if objection.kind == "supersedes" { "superseded" } else { "contradicted" };
         parts.push(format!("{verb} by {}", objection.id));
