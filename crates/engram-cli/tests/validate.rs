@@ -173,7 +173,7 @@ fn bad_tables_are_told_with_file_and_value() {
         assert_eq!(output.status.code(), Some(code), "{told}");
         told
     };
-    assert!(fails(2, &["nowhere"]).contains("nowhere: has none of forgetting/savings.tsv"));
+    assert!(fails(2, &["nowhere"]).contains("nowhere: is no folder"));
     fs::create_dir_all(folder.path().join("bad/drm")).unwrap();
     fs::write(folder.path().join("bad/drm/drm_lists.jsonl"), "{\"lure\": 1}\n").unwrap();
     assert!(fails(1, &["bad"]).contains("drm_lists.jsonl:1: "));

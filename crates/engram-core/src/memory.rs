@@ -86,6 +86,25 @@ pub struct Memory {
     pub expires_at: Option<Timestamp>,
 }
 
+impl From<Memory> for NewMemory {
+    /// What would store the memory again as it is, but for `stored_at`.
+    fn from(memory: Memory) -> Self {
+        Self {
+            id: Some(memory.id),
+            content: memory.content,
+            embedding: memory.embedding,
+            occurred_at: Some(memory.occurred_at),
+            context: memory.context,
+            entities: Some(memory.entities),
+            links: Some(memory.links),
+            confidence: Some(memory.confidence),
+            metadata: Some(memory.metadata),
+            kind: Some(memory.kind),
+            expires_at: memory.expires_at,
+        }
+    }
+}
+
 impl NewMemory {
     /// Checks every field against the limits. Says which field, what was found and what is allowed.
     pub fn check(&self) -> Result<()> {

@@ -348,23 +348,7 @@ pub(crate) fn patched(concept: Memory, patch: NewMemory) -> Result<NewMemory> {
         own.remove("stale");
     }
     metadata.insert(METADATA_KEY.to_string(), own);
-    Ok(NewMemory { metadata: Some(metadata), ..as_given(concept) })
-}
-
-fn as_given(memory: Memory) -> NewMemory {
-    NewMemory {
-        id: None,
-        content: memory.content,
-        embedding: memory.embedding,
-        occurred_at: Some(memory.occurred_at),
-        context: memory.context,
-        entities: Some(memory.entities),
-        links: Some(memory.links),
-        confidence: Some(memory.confidence),
-        metadata: Some(memory.metadata),
-        kind: Some(memory.kind),
-        expires_at: memory.expires_at,
-    }
+    Ok(NewMemory { metadata: Some(metadata), id: None, ..concept.into() })
 }
 
 /// Refuses to link or unlink a concept and its sources by hand.

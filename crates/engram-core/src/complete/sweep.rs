@@ -42,7 +42,7 @@ pub struct Recovery {
 impl Patterns {
     /// `count` patterns of `dimensions` (1 to 4096) numbers, stored.
     pub fn new(count: usize, dimensions: usize, seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let settings =
             SpaceSettings { embedder: Some(Embedder::Caller { dimensions }), ..SpaceSettings::default() };
         let mut state = SpaceState::new(HnswParams::default());
@@ -96,12 +96,18 @@ impl Patterns {
     }
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
+/// Numbers as if drawn at random, the same from a seed on every machine: SplitMix64 (Steele, Lea & Flood 2014).
 #[derive(Debug)]
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// Begins; the same seed gives the same numbers.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -110,10 +116,10 @@ impl Random {
     }
 
     fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.bits() % end as u64) as usize
     }
 
     fn sign(&mut self) -> f32 {
-        if self.next() >> 63 == 0 { 1.0 } else { -1.0 }
+        if self.bits() >> 63 == 0 { 1.0 } else { -1.0 }
     }
 }

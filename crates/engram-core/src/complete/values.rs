@@ -224,7 +224,7 @@ impl<'a> Ballot<'a> {
         let fit = |at: &usize| self.candidates.fit(&self.candidates.all[*at]);
         let others = holding.iter().filter(|&&at| text(at) != text(first));
         let margin = fit(&first) - others.map(fit).fold(0.0, f32::max);
-        let confidence = 1.0 / (1.0 + (-(CERTAINTY_OF_NONE + CERTAINTY_OF_MARGIN * f64::from(margin))).exp());
+        let confidence = certainty_at(margin);
         let sources = holding.iter().copied().filter(|&at| text(at) == text(first)).collect();
         let value = CompletedValue::Text(text(first)?.clone());
         Some(Found { value, confidence, sources })
@@ -304,9 +304,13 @@ impl<'a> Ballot<'a> {
     /// Candidates that have what was given.
     fn agreeing(&self, field: &CompletedField) -> Vec<usize> {
         let Some(given) = self.as_given(field) else { return Vec::new() };
+        let given_text = match &given {
+            CompletedValue::Text(text) => folded(text),
+            _ => String::new(),
+        };
         let agrees = |at: &usize| match (&given, self.value_of(field, *at)) {
-            (CompletedValue::Text(given), CompletedValue::Text(own)) if *field == CompletedField::Content => {
-                folded(&own).contains(&folded(given))
+            (CompletedValue::Text(_), CompletedValue::Text(own)) if *field == CompletedField::Content => {
+                folded(&own).contains(&given_text)
             }
             (CompletedValue::Time(given), CompletedValue::Time(own)) => nearness(*given, own) >= 0.5,
             (CompletedValue::Names(given), CompletedValue::Names(own)) => {

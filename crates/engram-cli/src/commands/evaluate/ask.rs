@@ -166,7 +166,7 @@ impl<'a> Stored<'a> {
                 }
                 let taken = take_out(space, &wanted.evidence)?;
                 let asked = self.ask(space, cue, without, false, bar);
-                space.store(taken.into_iter().map(as_new).collect(), &StoreOptions::default())?;
+                space.store(taken.into_iter().map(NewMemory::from).collect(), &StoreOptions::default())?;
                 self.engine.work_off();
                 asked.map(Some)
             };
@@ -257,21 +257,4 @@ fn take_out(space: &Space, ids: &[String]) -> Result<Vec<Memory>> {
     let taken = ids.iter().map(|id| space.get(id)).collect::<Result<Vec<_>, _>>()?;
     space.delete_matching(&Selection { ids: Some(ids), ..Selection::default() })?;
     Ok(taken)
-}
-
-/// A memory to be stored as it was.
-fn as_new(memory: Memory) -> NewMemory {
-    NewMemory {
-        id: Some(memory.id),
-        content: memory.content,
-        embedding: memory.embedding,
-        occurred_at: Some(memory.occurred_at),
-        context: memory.context,
-        entities: Some(memory.entities),
-        links: Some(memory.links),
-        confidence: Some(memory.confidence),
-        metadata: Some(memory.metadata),
-        kind: Some(memory.kind),
-        expires_at: memory.expires_at,
-    }
 }

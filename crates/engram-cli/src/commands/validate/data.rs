@@ -86,6 +86,9 @@ impl Data {
     /// The tables inside, or those of `folder`.
     pub(crate) fn read(folder: Option<&Path>) -> Result<Self> {
         if let Some(folder) = folder {
+            if !folder.is_dir() {
+                return usage(format!("{}: is no folder", folder.display()));
+            }
             let known = [SAVINGS.0, SPACING.0, LISTS.0, NORMS[0], NORMS[1]];
             if !known.iter().any(|name| folder.join(name).is_file()) {
                 return usage(format!(

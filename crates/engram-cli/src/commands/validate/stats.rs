@@ -1,6 +1,8 @@
 //! The statistics that a comparison of a model with data needs, and fits of one parameter. Pure; slices that are compared
 //! have the same length.
 
+use engram::sweep::Random;
+
 /// Pearson's correlation, -1..=1; `None` with fewer than two values, or where one side is constant.
 pub(crate) fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     let (mean_a, mean_b) = (mean(a)?, mean(b)?);
@@ -105,25 +107,17 @@ pub(crate) fn interval(
     (found.len() > SAMPLES / 2).then(|| [found[found.len() * 25 / 1000], found[found.len() * 975 / 1000]])
 }
 
-/// Numbers as if drawn at random; the same seed gives the same ones on every machine (splitmix64, Steele et al. 2014).
-pub(crate) struct Draw(u64);
+/// Draws by a seed.
+pub(crate) struct Draw(Random);
 
 impl Draw {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self(Random::new(seed))
     }
 
     /// Evenly from the open interval between 0 and 1.
     pub(crate) fn share(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+        ((self.0.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
     /// Evenly from 0 to `end` without it; `end` is above 0.
