@@ -1,8 +1,8 @@
 //! The command line as a whole, and the kinds of values that several commands take.
 
 use crate::commands::{
-    activate, complete, config, consolidate, demo, evaluate, export, forget, import, recall, reinforce,
-    selftest, serve, space, status, store, validate,
+    activate, benchmark, compare_benchmarks, complete, config, consolidate, demo, evaluate, export, forget,
+    import, recall, reinforce, selftest, serve, space, status, store, validate,
 };
 use crate::fault::{Fault, Result};
 use clap::{Args, Parser, Subcommand};
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Status(status::Status),
     Evaluate(evaluate::Evaluate),
     Validate(validate::Validate),
+    Benchmark(Box<benchmark::Benchmark>),
+    CompareBenchmarks(compare_benchmarks::CompareBenchmarks),
     Test(selftest::Test),
     Config(config::Config),
 }

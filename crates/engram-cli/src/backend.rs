@@ -44,7 +44,12 @@ impl Backend {
 
     /// An engine in this process.
     pub(crate) fn open_folder(dir: &Path) -> Result<Self> {
-        match Engine::open(Options::new(dir)) {
+        Self::open_engine(Options::new(dir))
+    }
+
+    /// The same, with other settings than the defaults.
+    pub(crate) fn open_engine(options: Options) -> Result<Self> {
+        match Engine::open(options) {
             Ok(engine) => Ok(Self::Local(Service::new(engine))),
             Err(error) if error.kind() == engram::ErrorKind::Locked => {
                 let text = error.to_string();

@@ -1,6 +1,8 @@
 //! One module for each command: its flags and help, and what it does.
 
 pub(crate) mod activate;
+pub(crate) mod benchmark;
+pub(crate) mod compare_benchmarks;
 pub(crate) mod complete;
 pub(crate) mod config;
 pub(crate) mod consolidate;
@@ -44,6 +46,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Export(export) => export.run(&mut screen).map(done),
         Command::Space(space) => space.run(&mut screen).map(done),
         Command::Status(status) => status.run(&mut screen),
+        Command::Benchmark(benchmark) => benchmark.run(&mut screen),
+        Command::CompareBenchmarks(compare) => compare.run(&mut screen),
         Command::Test(test) => test.run(&mut screen),
         Command::Config(config) => config.run(&mut screen).map(done),
     };

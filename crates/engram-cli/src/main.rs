@@ -6,6 +6,7 @@ mod backend;
 mod commands;
 mod fault;
 mod files;
+mod made;
 mod npy;
 mod remote;
 mod screen;

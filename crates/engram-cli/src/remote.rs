@@ -11,6 +11,8 @@ use ureq::{Agent, Body};
 
 /// Where a server listens that nobody configured.
 const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+/// Names the server to those commands that are not told otherwise.
+pub(crate) const URL_VARIABLE: &str = "ENGRAM_URL";
 /// A server on the way to us answers a connection in this time, or it is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server gives up by itself after `limits.request_timeout_s`, at most an hour; this is for one that hangs.
@@ -31,10 +33,9 @@ pub(crate) struct Remote {
 impl Remote {
     /// The server at `url`, or `ENGRAM_URL`, or on this machine.
     pub(crate) fn new(url: Option<&str>) -> Result<Self> {
-        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
         let url = url
             .map(str::to_owned)
-            .or_else(|| variable("ENGRAM_URL"))
+            .or_else(|| variable(URL_VARIABLE))
             .unwrap_or_else(|| URL_DEFAULT.to_owned());
         let url = url.trim_end_matches('/').to_owned();
         let host = match url.parse::<ureq::http::Uri>() {
@@ -140,6 +141,11 @@ impl Remote {
             self.url
         ))
     }
+}
+
+/// A variable of the environment that says something.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn json(body: &impl Serialize) -> Vec<u8> {

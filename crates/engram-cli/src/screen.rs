@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use std::fmt::{self, Display};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Duration;
 
 /// Columns assumed where text is wrapped and there is no terminal to ask.
 const COLUMNS_DEFAULT: usize = 80;
@@ -177,6 +178,15 @@ pub(crate) fn progress(verb: &str, what: &str, total: Option<u64>) -> ProgressBa
         write!(text, "{}", grouped(state.per_sec() as u64)).expect("the bar is drawn into memory");
     };
     bar.set_style(style.progress_chars("━╸ ").with_key("rate", rate));
+    bar
+}
+
+/// A bar of time on standard error, with what was said last; nothing where that is no terminal.
+pub(crate) fn timed_progress(verb: &str, lasts: Duration) -> ProgressBar {
+    let bar = ProgressBar::new(lasts.as_millis() as u64);
+    let template = format!("{verb} {{wide_bar}} {{elapsed}} of {:.0} s, {{msg}}", lasts.as_secs_f64());
+    let style = ProgressStyle::with_template(&template).expect("the template above is well-formed");
+    bar.set_style(style.progress_chars("━╸ "));
     bar
 }
 

@@ -721,6 +721,25 @@ fn a_server_is_served_tested_asked_and_stopped() {
 }
 
 #[test]
+fn a_benchmark_of_a_server_leaves_nothing_there() {
+    let folder = Folder::new();
+    let (server, log) = Server::start(&folder.path("data"), ENGRAM, &["serve"]);
+    let short =
+        ["benchmark", "--duration", "200ms", "--warmup", "0", "--memories", "50", "--dimensions", "8"];
+    let mut benchmark = command(&[&short[..], &["--rate", "100", "--json"]].concat());
+    let output = benchmark.env("ENGRAM_URL", &server.url).output().unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["setup"]["subject"], format!("server at {}", server.url));
+    let load = &report["loads"][0];
+    assert_eq!((&load["loop"], &load["all"]["errors"]), (&json!("open"), &json!(0)), "{}", load["failure"]);
+    assert!(load["cores"]["server"].is_number() && load["resident_bytes"].is_u64(), "{load}");
+    assert_eq!(ok_json(&["space", "list", "--url", &server.url, "--json"])["spaces"], json!([]));
+    let (code, log) = server.stop(log);
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
 fn under_the_name_of_the_server_it_serves() {
     let folder = Folder::new();
     let link = folder.path("engram-server");

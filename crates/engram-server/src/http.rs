@@ -9,6 +9,7 @@ use crate::api::{
 use crate::error::{ApiError, Problem};
 use crate::health::Health;
 use crate::metrics::{Held, Metrics, Operation};
+use crate::process::Process;
 use crate::service::Service;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -78,6 +79,7 @@ impl App {
     fn status(&self) -> StatusOut {
         let held = Held::of(self.service.engine());
         let reason = self.health.reason();
+        let process = Process::now();
         StatusOut {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.metrics.uptime().as_millis() as f64 / 1000.0,
@@ -91,6 +93,8 @@ impl App {
                 .into(),
             data_bytes: held.data_bytes,
             memory_bytes: self.metrics.memory_bytes(),
+            resident_bytes: process.resident_bytes,
+            cpu_s: process.cpu.map(|time| time.as_secs_f64()),
             hit_rate: self.metrics.hit_rate(),
             log_bytes: held.log_bytes,
             unindexed: held.unindexed,

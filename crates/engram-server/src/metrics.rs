@@ -3,6 +3,7 @@
 
 use crate::api::OperationOut;
 use crate::error::{ApiError, Problem};
+use crate::process::Process;
 use crate::service::Fetches;
 use engram::clock::{Clock, Stopwatch};
 use engram::{Engine, SpaceSummary};
@@ -154,7 +155,7 @@ impl Metrics {
                 )
             }),
             spaces: registered(&registry, || IntGauge::new("engram_spaces", "Spaces")),
-            rss_at_start: resident_bytes(),
+            rss_at_start: Process::now().resident_bytes,
             started: Stopwatch::start(),
             registry,
         };
@@ -222,7 +223,7 @@ impl Metrics {
 
     /// Resident memory above that at start; `None` where the system does not tell.
     pub(crate) fn memory_bytes(&self) -> Option<u64> {
-        Some(resident_bytes()?.saturating_sub(self.0.rss_at_start?))
+        Some(Process::now().resident_bytes?.saturating_sub(self.0.rss_at_start?))
     }
 
     /// Time since start.
@@ -313,13 +314,6 @@ impl Held {
             unindexed: held.unindexed + summary.unindexed as u64,
         })
     }
-}
-
-/// Linux tells in /proc; other systems need more than the standard library.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Estimated as Prometheus does: linear within the bucket that holds the rank.

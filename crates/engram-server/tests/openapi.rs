@@ -209,6 +209,8 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         memories: [("hot".to_owned(), 1)].into(),
         data_bytes: 0,
         memory_bytes: None,
+        resident_bytes: None,
+        cpu_s: None,
         hit_rate: None,
         log_bytes: 0,
         unindexed: 0,

@@ -154,13 +154,19 @@ fn how_to_go_on(screen: &mut Screen, kept: Option<&Path>) -> Result<()> {
     screen.line(faint().apply_to(LICENCE))
 }
 
-/// The lines that the binary holds.
+/// The lines that the binary holds, to be stored.
 fn wordnet() -> Result<Source> {
+    let text = wordnet_lines()?;
+    let count = text.iter().filter(|byte| **byte == b'\n').count() as u64;
+    Ok(Source::of(Lines::of("the data of the demo", text), count))
+}
+
+/// The lines that the binary holds.
+pub(crate) fn wordnet_lines() -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let unpacked = ruzstd::decoding::StreamingDecoder::new(WORDNET)
         .map_err(|error| error.to_string())
         .and_then(|mut decoder| decoder.read_to_end(&mut text).map_err(|error| error.to_string()));
     unpacked.map_err(|error| Fault::Failed(format!("the data inside this program is damaged: {error}")))?;
-    let count = text.iter().filter(|byte| **byte == b'\n').count() as u64;
-    Ok(Source::of(Lines::of("the data of the demo", text), count))
+    Ok(text)
 }

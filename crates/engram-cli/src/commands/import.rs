@@ -183,7 +183,7 @@ fn decide_dimensions(backend: &Backend, space: &str, dimensions: usize) -> Resul
 }
 
 /// Asks again, a few times, while the answer is that there is too much to do.
-fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+pub(crate) fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     for pause in BUSY_PAUSES {
         match ask() {
             Err(Fault::Refused(Problem::Busy, _)) => std::thread::sleep(pause),

@@ -151,7 +151,7 @@ fn fault(error: ServeError) -> Fault {
     }
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if key.contains('.') => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err("write SECTION.KEY=VALUE, such as wal.sync_mode=batch".into()),

@@ -1,7 +1,7 @@
 //! `engram validate`: how well the dynamics of this memory follow what was measured of people's. Published tables are asked
 //! of the engine itself, in this process; the same data give the same figures.
 
-mod chart;
+pub(crate) mod chart;
 mod completion;
 mod data;
 mod drm;
@@ -17,9 +17,9 @@ mod spacing;
 mod stats;
 mod usf;
 
-use crate::commands::evaluate::report::Made;
 use crate::commands::interrupt::Interrupt;
 use crate::fault::{Result, failed};
+use crate::made::Made;
 use crate::screen::{Screen, strong};
 use clap::Args;
 use data::Data;

@@ -315,6 +315,12 @@ pub struct StatusOut {
     pub data_bytes: u64,
     /// Resident memory above that of an empty server, in bytes; null where the system does not tell.
     pub memory_bytes: Option<u64>,
+    /// All resident memory of the process, in bytes; null where the system does not tell.
+    #[serde(default)]
+    pub resident_bytes: Option<u64>,
+    /// Seconds of processor time since start, over all cores; null where the system does not tell.
+    #[serde(default)]
+    pub cpu_s: Option<f64>,
     /// Fetches by recalls that were served hot, of all of them; null before the first.
     pub hit_rate: Option<f64>,
     /// Logs on disk, in bytes.

@@ -3,13 +3,10 @@
 use super::ask::Concepts;
 use super::score::{Calibration, Row};
 use crate::fault::Result;
+use crate::made::Made;
 use crate::screen::{Screen, counted, faint, grouped, strong};
-use engram::clock::{self, Clock};
-use engram::config::Machine;
 use engram::{Part, Without};
 use serde::{Serialize, Serializer};
-use std::path::Path;
-use std::process::Command;
 
 /// Everything that an evaluation found.
 #[derive(Debug, Serialize)]
@@ -17,22 +14,6 @@ pub(crate) struct Report {
     pub(crate) made: Made,
     pub(crate) limit: usize,
     pub(crate) sets: Vec<SetReport>,
-}
-
-/// With what it was found.
-#[derive(Debug, Serialize)]
-pub(crate) struct Made {
-    command: Vec<String>,
-    version: &'static str,
-    /// Of the checkout of Engram that it ran in, with `-dirty` where files differed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    commit: Option<String>,
-    date: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    processor: Option<String>,
-    cores: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory_bytes: Option<u64>,
 }
 
 /// What was found with one set.
@@ -108,48 +89,6 @@ fn part_names<S: Serializer>(without: &Without, serializer: S) -> std::result::R
 
 fn as_map<S: Serializer>(rows: &[(String, Row)], serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_map(rows.iter().map(|(name, row)| (name, row)))
-}
-
-impl Made {
-    /// Here and now.
-    pub(crate) fn now() -> Self {
-        let machine = Machine::detect();
-        let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
-        Self {
-            command: arguments.collect(),
-            version: env!("CARGO_PKG_VERSION"),
-            commit: commit(),
-            date: clock::format_rfc3339(Clock::system().now()),
-            processor: processor(),
-            cores: machine.cores,
-            memory_bytes: machine.memory_bytes,
-        }
-    }
-
-    /// A line for people: version, commit, day and machine.
-    pub(crate) fn line(&self) -> String {
-        let day = self.date.split('T').next().unwrap_or_default();
-        let commit = self.commit.as_ref().map(|commit| format!(" at {commit}")).unwrap_or_default();
-        let processor = self.processor.as_deref().unwrap_or("an unnamed processor");
-        format!("Engram {}{commit}, {day}, {} cores of {processor}.", self.version, self.cores)
-    }
-}
-
-/// The commit of the folder that this runs in, if that is a checkout of Engram.
-fn commit() -> Option<String> {
-    let git = |args: &[&str]| {
-        let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
-    };
-    let root = git(&["rev-parse", "--show-toplevel"])?;
-    Path::new(&root).join("crates/engram-core").is_dir().then_some(())?;
-    git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
-}
-
-fn processor() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 impl WayReport {

@@ -1,9 +1,9 @@
 //! What the checks found: as a table for people, as JSON with all that is needed to repeat it, and as a page with plots.
 
 use super::chart::{Chart, escaped};
-use crate::commands::evaluate::report::Made;
 use crate::fault::{Fault, Result};
 use crate::files::Draft;
+use crate::made::Made;
 use crate::screen::{Screen, bad, faint, good, strong};
 use serde::Serialize;
 use serde_json::{Map, Value};
