@@ -1,6 +1,8 @@
 //! Measures the index on real vectors: seconds to build, microseconds to search, recall against the exact answer.
-//! `cargo run --release -p engram-core --example hnsw_measure -- FOLDER [batch] [threads] [peers|alone]`, where FOLDER
-//! holds memories.npy and cues.npy (float16, rows x dimensions) and exact_top100_rows.npy (int32, cues x 100).
+//! `cargo run --release -p engram-core --example hnsw_measure -- FOLDER [m=32] [ef_construction=400] [batch=1] [threads=1]
+//! [graph=FILE] [only=search] [simd=avx2] [huge=true] [prefetch_distance=12] [simd_batch_size=16]`, where FOLDER holds memories.npy and cues.npy (float16, rows x dimensions) and
+//! exact_top100_rows.npy (int32, cues x 100), or the peers' base.f32.npy, query.f32.npy and gt100.i32.npy. `graph` keeps
+//! the graph for the next run.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -9,72 +11,148 @@
 )]
 
 use engram_core::Slot;
-use engram_core::hnsw::{Hnsw, HnswParams, InsertPlan, Scratch};
-use engram_core::vector::{Vectors, unit};
+use engram_core::hnsw::{Hnsw, HnswParams, InsertPlan, Scratch, Tuning};
+use engram_core::kernels::{Simd, choose};
+use engram_core::vector::{Paging, Vectors, unit};
 use std::time::{Duration, Instant};
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize, default: usize| args.get(at).map_or(default, |arg| arg.parse().unwrap());
-    let (batch, threads) = (number(1, 1), number(2, 1));
-    let with_peers = args.get(3).is_none_or(|arg| arg == "peers");
-    let (memories, dimensions) = npy(&format!("{}/memories.npy", args[0]), 2, half);
-    let (cues, _) = npy(&format!("{}/cues.npy", args[0]), 2, half);
-    let (truth, truth_width) =
-        npy(&format!("{}/exact_top100_rows.npy", args[0]), 4, |b| u32::from_le_bytes(b.try_into().unwrap()));
+    let mut args = std::env::args().skip(1);
+    let folder = args.next().unwrap_or_else(|| panic!("which folder?"));
+    let options: Vec<(String, String)> =
+        args.map(|arg| arg.split_once('=').map(|(a, b)| (a.into(), b.into())).unwrap()).collect();
+    let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let number = |name: &str, default: usize| option(name).map_or(default, |value| value.parse().unwrap());
+    let (batch, threads) = (number("batch", 1), number("threads", 1));
+    let data = Data::read(&folder);
 
-    let mut vectors = Vectors::new(dimensions);
-    for (slot, row) in memories.chunks(dimensions).enumerate() {
+    let defaults = Tuning::default();
+    let tuning = Tuning {
+        paging: if option("huge") == Some("true") { Paging::Huge } else { Paging::Ordinary },
+        prefetch_distance: number("prefetch_distance", defaults.prefetch_distance),
+        batch: number("simd_batch_size", defaults.batch),
+    };
+    let simds = [Simd::Scalar, Simd::Neon, Simd::Avx2, Simd::Avx512];
+    let simd = simds.into_iter().find(|simd| option("simd") == Some(simd.name())).unwrap_or_else(Simd::best);
+    println!("{} kernels, {tuning:?}", choose(simd).name());
+    let mut vectors = Vectors::new(data.dimensions, tuning.paging);
+    for (slot, row) in data.memories.chunks(data.dimensions).enumerate() {
         vectors.set(slot as Slot, row);
     }
-    let slots: Vec<Slot> = (0..(memories.len() / dimensions) as Slot).collect();
-    let mut graph = Hnsw::new(HnswParams::default());
-    let started = Instant::now();
-    let (prepare, commits) = build(&mut graph, &vectors, &slots, batch, threads, with_peers);
+    let slots: Vec<Slot> = (0..(data.memories.len() / data.dimensions) as Slot).collect();
+    let defaults = HnswParams::default();
+    let params = HnswParams {
+        m: number("m", defaults.m),
+        ef_construction: number("ef_construction", defaults.ef_construction),
+        ..defaults
+    };
+    let saved = option("graph").filter(|path| std::path::Path::new(path).exists());
+    let mut graph = match saved {
+        Some(path) => Hnsw::decode(&std::fs::read(path).unwrap(), tuning).unwrap(),
+        None => Hnsw::tuned(params, tuning),
+    };
+    if saved.is_none() {
+        let started = Instant::now();
+        let (prepare, commits) = build(&mut graph, &vectors, &slots, batch, threads);
+        println!(
+            "build {:.2} s (prepare {:.2}, commit {:.2}, median {:?}, p99 {:?}, max {:?}), {params:?}, batch {batch}, threads {threads}",
+            started.elapsed().as_secs_f64(),
+            prepare.as_secs_f64(),
+            commits.iter().sum::<Duration>().as_secs_f64(),
+            commits[commits.len() / 2],
+            commits[commits.len() * 99 / 100],
+            commits[commits.len() - 1],
+        );
+        if let Some(path) = option("graph") {
+            std::fs::write(path, graph.encode()).unwrap();
+        }
+    }
+    let raw = data.memories.len() * 4;
     println!(
-        "build {:.2} s (prepare {:.2}, commit {:.2}, median {:?}, p99 {:?}, max {:?}), batch {batch}, threads {threads}, peers {with_peers}",
-        started.elapsed().as_secs_f64(),
-        prepare.as_secs_f64(),
-        commits.iter().sum::<Duration>().as_secs_f64(),
-        commits[commits.len() / 2],
-        commits[commits.len() * 99 / 100],
-        commits[commits.len() - 1],
+        "graph {:.3} of the rows' {} MB, graph and codes {:.3}; unreachable {}",
+        graph.bytes() as f64 / raw as f64,
+        raw / 1_000_000,
+        (graph.bytes() + vectors.bytes() - raw) as f64 / raw as f64,
+        graph.unreachable().len()
     );
-    println!("{} MB, unreachable {}", graph.bytes() / 1_000_000, graph.unreachable().len());
-    let cues: Vec<Vec<f32>> = cues.chunks(dimensions).map(unit).collect();
+    search(&graph, &vectors, &data);
+    if option("only") != Some("search") {
+        change(&mut graph, &vectors, &slots);
+    }
+}
+
+/// A table of breadths: recall@10, searches a second of one thread (the better of two rounds), median and p99.
+fn search(graph: &Hnsw, vectors: &Vectors, data: &Data) {
+    let cues: Vec<Vec<f32>> = data.cues.chunks(data.dimensions).map(unit).collect();
     let (mut scratch, mut out) = (Scratch::new(), Vec::new());
-    for ef in [10, 50, 100, 200, 400] {
+    for ef in [10, 16, 24, 32, 48, 64, 96, 128, 200, 400] {
         let (mut times, mut found) = (Vec::new(), 0);
-        for (cue, truth) in cues.iter().zip(truth.chunks(truth_width)) {
+        let mut rounds = [Duration::ZERO; 3];
+        for round in &mut rounds {
             let started = Instant::now();
-            graph.search(&vectors, cue, 10, ef, |_| true, &mut scratch, &mut out);
+            for cue in &cues {
+                graph.search(vectors, cue, 10, ef, |_| true, &mut scratch, &mut out);
+            }
+            *round = started.elapsed();
+        }
+        for (cue, truth) in cues.iter().zip(data.truth.chunks(data.truth_width)) {
+            let started = Instant::now();
+            graph.search(vectors, cue, 10, ef, |_| true, &mut scratch, &mut out);
             times.push(started.elapsed());
             found += out.iter().filter(|(slot, _)| truth[..10].contains(slot)).count();
         }
         times.sort();
         let recall = found as f64 / (10 * cues.len()) as f64;
         println!(
-            "ef {ef}: recall@10 {recall:.4}, median {:?}, p99 {:?}",
+            "ef {ef}: recall@10 {recall:.4}, {:.0}/s, median {:?}, p99 {:?}",
+            cues.len() as f64 / rounds.iter().min().unwrap().as_secs_f64(),
             times[cues.len() / 2],
             times[cues.len() * 99 / 100]
         );
     }
+}
+
+/// Saves the graph, checks it, and removes every tenth node.
+fn change(graph: &mut Hnsw, vectors: &Vectors, slots: &[Slot]) {
     let started = Instant::now();
     let bytes = graph.encode();
     let encoded = started.elapsed();
-    let decoded = Hnsw::decode(&bytes).unwrap();
+    let decoded = Hnsw::decode(&bytes, graph.tuning()).unwrap();
     println!("encode {encoded:?}, {} bytes, decode {:?}", bytes.len(), started.elapsed() - encoded);
     assert!(decoded.encode() == bytes);
-    graph.validate(&vectors).unwrap();
+    graph.validate(vectors).unwrap();
     let started = Instant::now();
     for &slot in slots.iter().step_by(10) {
-        graph.remove(&vectors, slot);
+        graph.remove(vectors, slot);
     }
     println!(
         "remove {:?} each, unreachable {}",
         started.elapsed() / (slots.len() as u32 / 10),
         graph.unreachable().len()
     );
+}
+
+struct Data {
+    dimensions: usize,
+    memories: Vec<f32>,
+    cues: Vec<f32>,
+    truth: Vec<u32>,
+    truth_width: usize,
+}
+
+impl Data {
+    fn read(folder: &str) -> Self {
+        let single = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap());
+        let path = |name: &str| format!("{folder}/{name}.npy");
+        let is_peers = std::path::Path::new(&path("base.f32")).exists();
+        let (memories, cues, truth) = if is_peers {
+            (npy(&path("base.f32"), 4, single), npy(&path("query.f32"), 4, single), path("gt100.i32"))
+        } else {
+            (npy(&path("memories"), 2, half), npy(&path("cues"), 2, half), path("exact_top100_rows"))
+        };
+        let (truth, truth_width) = npy(&truth, 4, |b| u32::from_le_bytes(b.try_into().unwrap()));
+        Data { dimensions: memories.1, memories: memories.0, cues: cues.0, truth, truth_width }
+    }
 }
 
 /// Inserts the slots in order, each batch prepared against one graph by `threads` threads; gives the time of the
@@ -85,17 +163,19 @@ fn build(
     slots: &[Slot],
     batch: usize,
     threads: usize,
-    with_peers: bool,
 ) -> (Duration, Vec<Duration>) {
     let mut scratches = vec![Scratch::new(); threads];
     let (mut preparing, mut commits) = (Duration::ZERO, Vec::new());
     for slots in slots.chunks(batch) {
+        let slots_of_batch = slots;
         let started = Instant::now();
-        let peers = if with_peers { slots } else { &[] };
         let prepare_part = |slots: &[Slot], scratch: &mut Scratch| -> Vec<InsertPlan> {
             let level =
                 |slot: Slot| graph.level_for((u64::from(slot) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            slots.iter().map(|&slot| graph.prepare(vectors, slot, level(slot), peers, scratch)).collect()
+            slots
+                .iter()
+                .map(|&slot| graph.prepare(vectors, slot, level(slot), slots_of_batch, scratch))
+                .collect()
         };
         let plans: Vec<InsertPlan> = if threads == 1 {
             prepare_part(slots, &mut scratches[0])

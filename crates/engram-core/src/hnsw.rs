@@ -15,8 +15,9 @@
 //!    link, most of which the search has just made; the paper runs algorithm 4 on the whole list each time.
 //! 3. Room is never made at the cost of a node that has few links left (`links_min`), else outliers would get lost.
 //! 4. The expensive part of an insertion only reads (`prepare`); `commit` checks that what it found is still there.
-//! 5. The graph is built and walked in int8 codes alone, so that all of its similarities agree on which vectors are copies;
-//!    what a search has found it orders by the cosine of the rows themselves.
+//! 5. The graph is built in int8 codes alone, so that all of its similarities agree on which vectors are copies. A search
+//!    walks by the upper halves of codes, where these tell the vectors apart (`Vectors::coarse_suffices`); what it has found
+//!    it orders by whole codes, and the best of that by the cosine of the rows themselves.
 
 mod build;
 mod codec;
@@ -28,7 +29,8 @@ pub use search::{Scratch, exact_search};
 
 use crate::Slot;
 use crate::error::{Error, Result};
-use links::{Block, Head};
+use crate::platform::Paging;
+use links::Block;
 use std::cmp::Reverse;
 
 /// Highest layer. With m = 2 one node in 65,536 gets there, and larger m never does in practice.
@@ -39,6 +41,9 @@ const M_MAX: usize = 64;
 
 /// Largest breadth of a search, in nodes.
 const EF_MAX: usize = 4096;
+
+/// Largest batch of comparisons.
+const BATCH_MAX: usize = 64;
 
 /// The level of a slot that is not in the graph.
 const ABSENT: u8 = u8::MAX;
@@ -92,30 +97,67 @@ pub struct Hnsw {
     edits: Vec<u32>,
     /// Layer 0; the row is the slot.
     ground: Block,
-    /// The layers above. `Head::above` leads from a node's row on one layer to that on the next.
+    /// The layers above. `Block::above` leads from a node's row on one layer to that on the next.
     upper: Block,
     upper_free: Vec<u32>,
     /// Nodes on each layer.
     counts: [u32; LEVEL_MAX as usize + 1],
     /// For the rare search within `commit` and `remove`.
     scratch: Scratch,
+    tuning: Tuning,
+}
+
+/// What makes a search faster or slower on a processor, and changes no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// How many codes ahead of the comparison the fetching runs; 0 fetches none.
+    pub prefetch_distance: usize,
+    /// Codes that are compared in one go, 1 to 64, before what came out is ranked.
+    pub batch: usize,
+    /// Where large arrays lie.
+    pub paging: Paging,
+}
+
+impl Tuning {
+    /// Checks that each number is in its range.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=BATCH_MAX).contains(&self.batch) {
+            return Err(Error::Invalid(format!(
+                "simd_batch_size is {}, it must be 1 to {BATCH_MAX}",
+                self.batch
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { prefetch_distance: 12, batch: 16, paging: Paging::default() }
+    }
 }
 
 impl Hnsw {
     /// An empty graph. The params have passed `HnswParams::check`.
     pub fn new(params: HnswParams) -> Self {
-        params.check().expect("checked when the configuration was read");
+        Self::tuned(params, Tuning::default())
+    }
+
+    /// The same, tuned.
+    pub fn tuned(params: HnswParams, tuning: Tuning) -> Self {
+        params.check().and_then(|()| tuning.check()).expect("checked when the configuration was read");
         Self {
             params,
             entry: None,
             levels: Vec::new(),
             generations: Vec::new(),
             edits: Vec::new(),
-            ground: Block::new(2 * params.m),
-            upper: Block::new(params.m),
+            ground: Block::new(2 * params.m, tuning.paging),
+            upper: Block::new(params.m, tuning.paging),
             upper_free: Vec::new(),
             counts: [0; LEVEL_MAX as usize + 1],
             scratch: Scratch::new(),
+            tuning,
         }
     }
 
@@ -137,6 +179,11 @@ impl Hnsw {
     /// As given to `new`.
     pub fn params(&self) -> HnswParams {
         self.params
+    }
+
+    /// As given to `tuned`.
+    pub fn tuning(&self) -> Tuning {
+        self.tuning
     }
 
     /// Bytes held, vectors not counted.
@@ -195,9 +242,9 @@ impl Hnsw {
     }
 
     fn upper_row(&self, layer: u8, slot: Slot) -> usize {
-        let mut row = self.ground.heads[slot as usize].above;
+        let mut row = self.ground.above[slot as usize];
         for _ in 1..layer {
-            row = self.upper.heads[row as usize].above;
+            row = self.upper.above[row as usize];
         }
         row as usize
     }
@@ -214,12 +261,12 @@ impl Hnsw {
     }
 
     fn row_width(&self, layer: u8) -> usize {
-        if layer == 0 { self.ground.width } else { self.upper.width }
+        if layer == 0 { self.ground.width() } else { self.upper.width() }
     }
 
-    fn head(&self, layer: u8, slot: Slot) -> Head {
+    fn diverse(&self, layer: u8, slot: Slot) -> usize {
         let (block, row) = self.row(layer, slot);
-        block.heads[row]
+        usize::from(block.diverse[row])
     }
 
     fn nodes(&self) -> impl Iterator<Item = Slot> {

@@ -10,7 +10,7 @@ use crate::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use crate::embed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Place};
-use crate::hnsw::{Hnsw, HnswParams};
+use crate::hnsw::{Hnsw, HnswParams, Tuning};
 use crate::id::{MemoryId, Timestamp};
 use crate::learned::{LastUse, Row, TOGETHER_MAX, Used, one_more_trial};
 use crate::lexicon::{Language, Lexicon};
@@ -259,6 +259,11 @@ impl SpaceState {
         }
     }
 
+    /// The same, tuned.
+    pub fn tuned(params: HnswParams, tuning: Tuning) -> Self {
+        Self { index: Hnsw::tuned(params, tuning), ..Self::new(params) }
+    }
+
     /// Applies a change. `version` is the position of the change, larger than any before. Recovery may repeat changes
     /// that are in the state already: what is older than a memory's values does not change them. `analysis` is that of
     /// the memory stored, and is not asked for otherwise.
@@ -294,7 +299,7 @@ impl SpaceState {
             settings.embedder = Some(Embedder::BUILTIN);
         }
         if let (Some(dimensions), None) = (settings.embedder.and_then(Embedder::dimensions), &self.vectors) {
-            self.vectors = Some(Vectors::new(dimensions));
+            self.vectors = Some(Vectors::new(dimensions, self.index.tuning().paging));
         }
         if settings.language == self.settings.language || self.is_empty() {
             self.settings = settings;

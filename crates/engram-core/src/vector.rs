@@ -1,12 +1,14 @@
 //! Vectors: checked on the way in, kept verbatim, compared by cosine. `Vectors` is the flat array that the index and
 //! recall read; row `slot` belongs to the memory in that slot. Beside each row lies its code, a quarter of its size: one
-//! int8 a number, which is what the index compares, because reading rows is what limits it. Codes depend on the direction
-//! of a row only, up to rounding, so copies of a vector have one code; equal codes have cosine 1 up to rounding.
+//! int8 a number, in two halves, which is what the index compares, because reading rows is what limits it. Codes depend on
+//! the direction of a row only, up to rounding, so copies of a vector have one code; equal codes have cosine 1 up to rounding.
 
 use crate::Slot;
 use crate::error::{Error, Result};
-use crate::kernels::{CodeLine, dot, dot_i8, prefetch};
+use crate::kernels::{CodeLine, CueLine, LINE_NUMBERS, dot, dot_coarse, dot_code, halve, prefetch, widen};
 use crate::limits::DIMENSIONS_MAX;
+pub use crate::platform::Paging;
+use crate::rows::Rows;
 
 /// Checks a caller's vector: 1 to 4096 finite numbers whose length is neither 0 nor beyond f32.
 pub fn check_embedding(embedding: &[f32]) -> Result<()> {
@@ -45,55 +47,82 @@ fn norm(embedding: &[f32]) -> f32 {
     embedding.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32
 }
 
-/// The code of a vector, for `Code::similarity` only.
+/// The code of a row: its two halves, as `kernels` has them.
 #[derive(Debug, Clone, Copy)]
 pub struct Code<'a> {
-    lines: &'a [CodeLine],
+    coarse: &'a [CodeLine],
+    fine: &'a [CodeLine],
     inverse_norm: f32,
 }
 
-impl Code<'_> {
-    /// Cosine of two codes: that of the vectors within about .001, for embeddings of some hundred numbers.
-    #[inline]
-    pub fn similarity(self, other: Code<'_>) -> f32 {
-        dot_i8(self.lines, other.lines) as f32 * (self.inverse_norm * other.inverse_norm)
-    }
-}
-
-/// Memory for the code of one vector that has no slot.
+/// The code of a vector that rows are compared with, kept whole, and memory for it.
 #[derive(Debug, Clone, Default)]
-pub struct CodeBuffer {
-    lines: Vec<CodeLine>,
+pub struct CueCode {
+    lines: Vec<CueLine>,
+    /// Sum of the code.
+    sum: i32,
+    inverse_norm: f32,
 }
 
-impl CodeBuffer {
-    /// The code of a vector that has passed `check_embedding`, of whatever length.
-    pub fn encode(&mut self, embedding: &[f32]) -> Code<'_> {
-        self.lines.resize(lines_of(embedding.len()), EMPTY_LINE);
-        let inverse_norm = encode(embedding, &mut self.lines);
-        Code { lines: &self.lines, inverse_norm }
+impl CueCode {
+    /// Makes it the code of a vector that has passed `check_embedding`, of whatever length.
+    pub fn set(&mut self, embedding: &[f32]) {
+        self.lines.resize(lines_of(embedding.len()), EMPTY_CUE_LINE);
+        encode(embedding, &mut self.lines);
+        self.finish();
+    }
+
+    /// Makes it the code of a row.
+    pub fn set_row(&mut self, code: Code<'_>) {
+        self.lines.resize(code.coarse.len(), EMPTY_CUE_LINE);
+        widen(code.coarse, code.fine, &mut self.lines);
+        self.finish();
+        // Not worked out anew, so that it is the row's to the last bit.
+        self.inverse_norm = code.inverse_norm;
+    }
+
+    fn finish(&mut self) {
+        let numbers = || self.lines.iter().flat_map(|line| &line.0).map(|&number| i32::from(number));
+        self.sum = numbers().sum();
+        self.inverse_norm = 1.0 / (numbers().map(|number| number * number).sum::<i32>() as f32).sqrt();
+    }
+
+    /// Cosine of two codes: that of the vectors within about .001, for embeddings of some hundred numbers. The same
+    /// whichever of two rows is the cue.
+    #[inline]
+    pub fn similarity(&self, code: Code<'_>) -> f32 {
+        // The row's numbers are u = c + 128.
+        let dot = dot_code(code.coarse, code.fine, &self.lines) - 128 * self.sum;
+        dot as f32 * (self.inverse_norm * code.inverse_norm)
+    }
+
+    /// About the same from the upper halves of the row's numbers: within about .01.
+    #[inline]
+    fn coarse_similarity(&self, coarse: &[CodeLine], inverse_norm: f32) -> f32 {
+        // What u's lower half may be is 0 to 15, on average 7.5.
+        let dot = (16 * dot_coarse(coarse, &self.lines) - 128 * self.sum) as f32 + 7.5 * self.sum as f32;
+        dot * (self.inverse_norm * inverse_norm)
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.lines.capacity() * size_of::<CodeLine>()
+        self.lines.capacity() * size_of::<CueLine>()
     }
 }
 
-const EMPTY_LINE: CodeLine = CodeLine([0; 64]);
+const EMPTY_CUE_LINE: CueLine = CueLine([0; LINE_NUMBERS]);
 
 fn lines_of(dimensions: usize) -> usize {
-    dimensions.div_ceil(64)
+    dimensions.div_ceil(LINE_NUMBERS)
 }
 
-/// Writes the code of a vector, its largest number becoming 127 or -127; returns 1 / length of the code. That, and not the
-/// length of the vector, is what similarities are divided by: it takes away the part of the rounding that lies along the
-/// vector, and gives equal codes the cosine 1.
-fn encode(embedding: &[f32], lines: &mut [CodeLine]) -> f32 {
-    assert_eq!(lines.len(), lines_of(embedding.len()), "vectors of one space have one dimension");
+/// Writes the whole code of a vector, its largest number becoming 127 or -127. Similarities are divided by the length of the
+/// code and not by that of the vector: it takes away the part of the rounding that lies along the vector, and gives equal
+/// codes the cosine 1.
+fn encode(embedding: &[f32], lines: &mut [CueLine]) {
     let largest = embedding.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    for (line, numbers) in lines.iter_mut().zip(embedding.chunks(64)) {
-        *line = EMPTY_LINE;
+    for (line, numbers) in lines.iter_mut().zip(embedding.chunks(LINE_NUMBERS)) {
+        *line = EMPTY_CUE_LINE;
         for (code, x) in line.0.iter_mut().zip(numbers) {
             // Divided, because a factor of 127 / largest would be infinite for the smallest vectors. Half away from zero,
             // so that opposite vectors have opposite codes.
@@ -101,38 +130,88 @@ fn encode(embedding: &[f32], lines: &mut [CodeLine]) -> f32 {
             *code = (scaled + 0.5f32.copysign(scaled)) as i8;
         }
     }
-    1.0 / (dot_i8(lines, lines) as f32).sqrt()
 }
 
 /// The vectors of a space, one row a slot, verbatim, with the factor that makes each row unit length, and the code.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Vectors {
-    dimensions: usize,
-    rows: Vec<f32>,
+    rows: Rows<f32>,
     /// 1 / length of the row; 0 where the slot has no vector.
     inverse_norms: Vec<f32>,
-    codes: Vec<CodeLine>,
+    /// The upper halves of the codes, which most comparisons read alone.
+    coarse: Rows<CodeLine>,
+    /// The lower halves.
+    fine: Rows<CodeLine>,
     /// 1 / length of the code; 0 where the slot has no vector.
     code_inverse_norms: Vec<f32>,
+    /// Memory for making a code.
+    code: CueCode,
+    spread: Spread,
 }
+
+/// Sums over all codes of a space, which say how far apart its vectors are. Integers, so that the order does not matter.
+#[derive(Debug, Clone, Default)]
+struct Spread {
+    /// By number, of the codes.
+    codes: Vec<i64>,
+    /// Of 1 / length of the codes, in steps of 2^-32.
+    inverse_norms: i64,
+    vectors: i64,
+    /// Whether the upper halves of codes tell the vectors apart.
+    coarse_suffices: bool,
+}
+
+impl Spread {
+    /// Counts a code in (`sign` 1) or out (-1).
+    fn count(&mut self, code: &CueCode, dimensions: usize, sign: i64) {
+        self.codes.resize(dimensions, 0);
+        let numbers = code.lines.iter().flat_map(|line| &line.0);
+        self.codes.iter_mut().zip(numbers).for_each(|(sum, &number)| *sum += sign * i64::from(number));
+        self.inverse_norms += sign * (f64::from(code.inverse_norm) * f64::from(u32::MAX)) as i64;
+        self.vectors += sign;
+        let inverse_norm = self.inverse_norms as f64 / f64::from(u32::MAX) / self.vectors.max(1) as f64;
+        let square: f64 = self.codes.iter().map(|&sum| (sum as f64).powi(2)).sum();
+        let alike = square * (inverse_norm / self.vectors.max(1) as f64).powi(2);
+        self.coarse_suffices = COARSE_DEVIATION * inverse_norm <= COARSE_ERROR_MAX * (1.0 - alike);
+    }
+}
+
+/// Standard deviation of what the upper half of a code leaves out: 16 / sqrt(12). Over the length of the code it is the error
+/// of a cosine.
+const COARSE_DEVIATION: f64 = 4.62;
+
+/// The largest such error with which a search still comes near, where the vectors' mean cosine is 0. Where they are alike,
+/// so that differences of cosines are smaller by 1 - that mean, as much smaller. Of 100,000 clustered vectors of 768
+/// numbers the error is .0042, of MiniLM's with 384 .0055, and recall@10 at any `ef` from 16 on that of whole codes.
+const COARSE_ERROR_MAX: f64 = 0.01;
 
 impl Vectors {
     /// An empty array of rows of `dimensions` (1 to 4096) numbers.
-    pub fn new(dimensions: usize) -> Self {
+    pub fn new(dimensions: usize, paging: Paging) -> Self {
         assert!((1..=DIMENSIONS_MAX).contains(&dimensions), "checked when the space was made");
-        Self { dimensions, ..Self::default() }
+        Self {
+            rows: Rows::new(dimensions, paging),
+            inverse_norms: Vec::new(),
+            coarse: Rows::new(lines_of(dimensions), paging),
+            fine: Rows::new(lines_of(dimensions), paging),
+            code_inverse_norms: Vec::new(),
+            code: CueCode::default(),
+            spread: Spread::default(),
+        }
     }
 
     /// Numbers a row.
     pub fn dimensions(&self) -> usize {
-        self.dimensions
+        self.rows.width()
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        (self.rows.capacity() + self.inverse_norms.capacity() + self.code_inverse_norms.capacity())
-            * size_of::<f32>()
-            + self.codes.capacity() * size_of::<CodeLine>()
+        self.rows.bytes()
+            + self.coarse.bytes()
+            + self.fine.bytes()
+            + (self.inverse_norms.capacity() + self.code_inverse_norms.capacity()) * size_of::<f32>()
+            + self.spread.codes.capacity() * size_of::<i64>()
     }
 
     /// One more than the largest slot that there is a row for.
@@ -145,32 +224,38 @@ impl Vectors {
         let slots = slot as usize + 1;
         if slots > self.inverse_norms.len() {
             self.inverse_norms.resize(slots, 0.0);
-            self.rows.resize(slots * self.dimensions, 0.0);
             self.code_inverse_norms.resize(slots, 0.0);
-            self.codes.resize(slots * lines_of(self.dimensions), EMPTY_LINE);
+            self.rows.grow(slots);
+            self.coarse.grow(slots);
+            self.fine.grow(slots);
         }
     }
 
     /// Sets the row of `slot`. The embedding has passed `check_embedding` and has the right dimension.
     pub fn set(&mut self, slot: Slot, embedding: &[f32]) {
-        assert_eq!(embedding.len(), self.dimensions, "checked before the change was logged");
+        assert_eq!(embedding.len(), self.dimensions(), "checked before the change was logged");
+        self.clear(slot);
         self.reserve(slot);
-        let slot = slot as usize;
-        self.rows[slot * self.dimensions..][..self.dimensions].copy_from_slice(embedding);
-        self.inverse_norms[slot] = 1.0 / norm(embedding);
-        let lines = lines_of(self.dimensions);
-        self.code_inverse_norms[slot] = encode(embedding, &mut self.codes[slot * lines..][..lines]);
+        self.rows.row_mut(slot).copy_from_slice(embedding);
+        self.inverse_norms[slot as usize] = 1.0 / norm(embedding);
+        self.code.set(embedding);
+        self.code_inverse_norms[slot as usize] = self.code.inverse_norm;
+        halve(&self.code.lines, self.coarse.row_mut(slot), self.fine.row_mut(slot));
+        self.spread.count(&self.code, embedding.len(), 1);
     }
 
     /// Forgets the row of `slot`.
     pub fn clear(&mut self, slot: Slot) {
-        if let Some(inverse_norm) = self.inverse_norms.get_mut(slot as usize) {
-            *inverse_norm = 0.0;
-            self.rows[slot as usize * self.dimensions..][..self.dimensions].fill(0.0);
-            self.code_inverse_norms[slot as usize] = 0.0;
-            let lines = lines_of(self.dimensions);
-            self.codes[slot as usize * lines..][..lines].fill(EMPTY_LINE);
+        if self.get(slot).is_none() {
+            return;
         }
+        let mut code = std::mem::take(&mut self.code);
+        code.set_row(self.code(slot));
+        self.spread.count(&code, self.dimensions(), -1);
+        self.code = code;
+        self.inverse_norms[slot as usize] = 0.0;
+        self.code_inverse_norms[slot as usize] = 0.0;
+        self.rows.row_mut(slot).fill(0.0);
     }
 
     /// The row as given, or `None` where the slot has no vector.
@@ -196,28 +281,48 @@ impl Vectors {
         prefetch(self.row(slot));
     }
 
+    /// Whether the upper halves of codes tell these vectors apart well enough to walk by them: not where a few numbers
+    /// are much longer than the others, and not where all vectors are alike.
+    pub fn coarse_suffices(&self) -> bool {
+        self.spread.coarse_suffices
+    }
+
     /// The code of the row. The slot must have a vector.
     #[inline]
     pub fn code(&self, slot: Slot) -> Code<'_> {
-        Code { lines: self.code_lines(slot), inverse_norm: self.code_inverse_norms[slot as usize] }
+        let inverse_norm = self.code_inverse_norms[slot as usize];
+        Code { coarse: self.coarse.row(slot), fine: self.fine.row(slot), inverse_norm }
     }
 
-    /// Asks the processor to fetch the code of the row, which will be compared soon.
+    /// Cosine of the row's code, as far as its upper half tells, with the cue's.
     #[inline]
-    pub fn prefetch_code(&self, slot: Slot) {
-        prefetch(self.code_lines(slot));
+    pub fn coarse_similarity(&self, slot: Slot, cue: &CueCode) -> f32 {
+        cue.coarse_similarity(self.coarse.row(slot), self.code_inverse_norms[slot as usize])
+    }
+
+    /// Asks the processor to fetch the upper half of the row's code, which will be compared soon.
+    #[inline]
+    pub fn prefetch_coarse(&self, slot: Slot) {
+        prefetch(self.coarse.row(slot));
         prefetch(std::slice::from_ref(&self.code_inverse_norms[slot as usize]));
     }
 
+    /// Asks the processor to fetch the lower half.
     #[inline]
-    fn code_lines(&self, slot: Slot) -> &[CodeLine] {
-        let lines = lines_of(self.dimensions);
-        &self.codes[slot as usize * lines..][..lines]
+    pub fn prefetch_fine(&self, slot: Slot) {
+        prefetch(self.fine.row(slot));
+    }
+
+    /// Asks the processor to fetch both.
+    #[inline]
+    pub fn prefetch_code(&self, slot: Slot) {
+        self.prefetch_coarse(slot);
+        self.prefetch_fine(slot);
     }
 
     #[inline]
     fn row(&self, slot: Slot) -> &[f32] {
-        &self.rows[slot as usize * self.dimensions..][..self.dimensions]
+        self.rows.row(slot)
     }
 }
 
@@ -242,7 +347,7 @@ mod tests {
 
     #[test]
     fn vectors_of_extreme_length_compare_as_any_other() {
-        let mut vectors = Vectors::new(2);
+        let mut vectors = Vectors::new(2, Paging::Ordinary);
         for (slot, length) in [1e-37, 1e-20, 1.0, 1e20, 1e37].into_iter().enumerate() {
             vectors.set(slot as Slot, &[3.0 * length, 4.0 * length]);
         }
@@ -256,7 +361,7 @@ mod tests {
 
     #[test]
     fn vectors_are_kept_verbatim_and_compared_by_cosine() {
-        let mut vectors = Vectors::new(3);
+        let mut vectors = Vectors::new(3, Paging::Ordinary);
         vectors.set(2, &[3.0, 0.0, 4.0]);
         vectors.set(0, &[0.0, 0.0, 0.5]);
         assert_eq!(vectors.get(2), Some(&[3.0, 0.0, 4.0][..]));
@@ -269,33 +374,64 @@ mod tests {
 
     #[test]
     fn codes_compare_as_their_vectors_do() {
-        let mut vectors = Vectors::new(100);
+        let mut vectors = Vectors::new(100, Paging::Huge);
         let number =
             |slot: u32, at: u32| ((slot * 100 + at + 1).wrapping_mul(2_654_435_761) >> 8) as f32 / 8e6 - 1.0;
         let row = |slot, length: f32| (0..100).map(|at| number(slot, at) * length).collect::<Vec<_>>();
         for (slot, length) in (0..).zip([1e-37, 1e-20, 1.0, 1e20, 1e36]) {
             vectors.set(slot, &row(slot, length));
         }
-        let mut buffer = CodeBuffer::default();
+        let (mut cue, mut row_cue) = (CueCode::default(), CueCode::default());
         for a in 0..5 {
-            let cue = unit(&row(a, 1.0));
-            assert_eq!(vectors.code(a).lines, buffer.encode(&cue).lines, "of any length");
-            assert!((vectors.code(a).similarity(vectors.code(a)) - 1.0).abs() < 1e-6);
+            let unit = unit(&row(a, 1.0));
+            cue.set(&unit);
+            row_cue.set_row(vectors.code(a));
+            assert_eq!(row_cue.lines, cue.lines, "of any length");
+            assert!((row_cue.similarity(vectors.code(a)) - 1.0).abs() < 1e-6);
             for b in 0..5 {
-                let (got, exact) =
-                    (vectors.code(b).similarity(buffer.encode(&cue)), vectors.similarity(b, &cue));
+                let (got, exact) = (cue.similarity(vectors.code(b)), vectors.similarity(b, &unit));
                 assert!((got - exact).abs() < 3e-3, "{a} {b}: {got} for {exact}");
-                assert_eq!(got, vectors.code(a).similarity(vectors.code(b)));
+                let coarse = vectors.coarse_similarity(b, &cue);
+                assert!((coarse - exact).abs() < 3e-2, "{a} {b}: {coarse} for {exact}");
+                row_cue.set_row(vectors.code(a));
+                assert_eq!(got, row_cue.similarity(vectors.code(b)));
+                let mut other = CueCode::default();
+                other.set_row(vectors.code(b));
+                assert_eq!(got, other.similarity(vectors.code(a)), "the same from either side");
             }
         }
         vectors.clear(0);
-        assert_eq!(vectors.code(0).similarity(vectors.code(1)), 0.0);
+        row_cue.set_row(vectors.code(1));
+        assert_eq!(row_cue.similarity(vectors.code(0)), 0.0);
+    }
+
+    #[test]
+    fn upper_halves_suffice_only_where_vectors_are_spread() {
+        let number = |at: u32| (at.wrapping_mul(2_654_435_761) >> 8) as f32 / 8e6 - 1.0;
+        for (common, peak, suffices) in [(0.0, 0.0, true), (3.0, 0.0, false), (0.0, 30.0, false)] {
+            let mut vectors = Vectors::new(256, Paging::Ordinary);
+            let row = |slot: u32| -> Vec<f32> {
+                (0..256)
+                    .map(|at| number(slot * 256 + at) + common + if at == 5 { peak } else { 0.0 })
+                    .collect()
+            };
+            (0..50).for_each(|slot| vectors.set(slot, &row(slot)));
+            assert_eq!(vectors.coarse_suffices(), suffices, "{common} {peak}");
+            (0..50).for_each(|slot| vectors.set(slot, &row(slot + 7)));
+            (0..25).for_each(|slot| vectors.clear(slot));
+            (0..25).for_each(|slot| vectors.clear(slot));
+            assert_eq!(
+                (vectors.coarse_suffices(), vectors.spread.vectors),
+                (suffices, 25),
+                "{common} {peak}"
+            );
+        }
     }
 
     #[test]
     fn codes_round_to_the_nearest_and_stay_in_range() {
-        let mut buffer = CodeBuffer::default();
-        let code = buffer.encode(&[-2.0, 2.0, 0.0, 1.0, -1.0, 0.001]);
+        let mut code = CueCode::default();
+        code.set(&[-2.0, 2.0, 0.0, 1.0, -1.0, 0.001]);
         assert_eq!(code.lines[0].0[..7], [-127, 127, 0, 64, -64, 0, 0]);
     }
 

@@ -1,8 +1,8 @@
 //! The index beside its exact twin: what it must find, and what must hold while the graph changes.
 
 use engram_core::Slot;
-use engram_core::hnsw::{Hnsw, HnswParams, Scratch, exact_search};
-use engram_core::vector::{Vectors, unit};
+use engram_core::hnsw::{Hnsw, HnswParams, Scratch, Tuning, exact_search};
+use engram_core::vector::{Paging, Vectors, unit};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -60,7 +60,7 @@ impl World {
         Self {
             random,
             centres,
-            vectors: Vectors::new(DIMENSIONS),
+            vectors: Vectors::new(DIMENSIONS, Paging::Ordinary),
             graph: Hnsw::new(params),
             live: BTreeSet::new(),
             scratch: Scratch::new(),
@@ -373,7 +373,7 @@ fn a_decoded_graph_answers_and_grows_the_same() {
     let mut world = World::with_clusters(13, SMALL, 1_000);
     (0..300).for_each(|slot| world.remove(slot * 3));
     let bytes = world.graph.encode();
-    let mut decoded = Hnsw::decode(&bytes).unwrap();
+    let mut decoded = Hnsw::decode(&bytes, Tuning::default()).unwrap();
     decoded.validate(&world.vectors).unwrap();
     assert!(decoded.encode() == bytes);
     for _ in 0..50 {
@@ -389,7 +389,7 @@ fn a_decoded_graph_answers_and_grows_the_same() {
     world.graph = decoded;
     (0..200).for_each(|slot| world.insert(slot * 3));
     assert!(world.graph.encode() == grown);
-    let empty = Hnsw::decode(&Hnsw::new(SMALL).encode()).unwrap();
+    let empty = Hnsw::decode(&Hnsw::new(SMALL).encode(), Tuning::default()).unwrap();
     assert!(empty.is_empty());
 }
 
@@ -424,7 +424,7 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        if let Ok(graph) = Hnsw::decode(&bytes) {
+        if let Ok(graph) = Hnsw::decode(&bytes, Tuning::default()) {
             prop_assert!(graph.encode() == bytes);
             let mut out = Vec::new();
             let cue = unit(&[1.0; DIMENSIONS]);
@@ -434,7 +434,7 @@ proptest! {
 
     #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        prop_assert!(Hnsw::decode(&bytes).is_err());
+        prop_assert!(Hnsw::decode(&bytes, Tuning::default()).is_err());
     }
 
     #[test]
@@ -442,7 +442,7 @@ proptest! {
         steps in prop::collection::vec((0u32..12, 0u8..3, -2i8..3, -2i8..3), 1..80),
     ) {
         let mut graph = Hnsw::new(HnswParams { m: 2, ef_construction: 4, ef_search: 4 });
-        let (mut vectors, mut scratch) = (Vectors::new(2), Scratch::new());
+        let (mut vectors, mut scratch) = (Vectors::new(2, Paging::Ordinary), Scratch::new());
         for (slot, level, x, y) in steps {
             if graph.contains(slot) {
                 graph.remove(&vectors, slot);
@@ -452,7 +452,7 @@ proptest! {
                 graph.insert(&vectors, slot, level, &mut scratch);
             }
             graph.validate(&vectors).unwrap();
-            prop_assert!(Hnsw::decode(&graph.encode()).is_ok());
+            prop_assert!(Hnsw::decode(&graph.encode(), Tuning::default()).is_ok());
         }
     }
 }

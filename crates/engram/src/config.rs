@@ -228,7 +228,7 @@ impl Loaded {
         if schema::unserved(key.section, key.name, Some(&given.value)).is_some() {
             return Some(format!("{place} has no effect in this version"));
         }
-        let Machine { numa_nodes, avx2, avx512, .. } = self.machine;
+        let Machine { numa_nodes, avx2, avx512, huge_pages, .. } = self.machine;
         let memory_mb = self.machine.memory_mb();
         let why = match (key.path().as_str(), &given.value) {
             ("numa.numa_aware", Value::Switch(true)) if numa_nodes == 1 => {
@@ -237,8 +237,11 @@ impl Loaded {
             ("numa.socket_memory_mb", Value::Wholes(sizes)) if sizes.len() != numa_nodes => {
                 format!("has {} entries, and there are {numa_nodes} NUMA nodes", sizes.len())
             }
+            ("storage.use_huge_pages", Value::Switch(true)) if !huge_pages => {
+                "has no effect: this system reserves no huge pages, and gives no transparent ones".to_owned()
+            }
             ("activation.avx_version", Value::Text(name)) if name == "avx512" && !avx512 => {
-                "has no effect: this processor has no AVX-512".to_owned()
+                "has no effect: this processor has no AVX-512 with VNNI".to_owned()
             }
             ("activation.avx_version", Value::Text(name)) if name == "avx2" && !avx2 => {
                 "has no effect: this processor has no AVX2".to_owned()
@@ -308,8 +311,14 @@ mod tests {
         for (cores, memory_bytes) in
             [(1, None), (1, Some(64 << 20)), (2, Some(8 << 30)), (4096, Some(1 << 45))]
         {
-            let mut config =
-                Config::fitting(&Machine { cores, memory_bytes, numa_nodes: 2, avx2: true, avx512: true });
+            let mut config = Config::fitting(&Machine {
+                cores,
+                memory_bytes,
+                numa_nodes: 2,
+                avx2: true,
+                avx512: true,
+                huge_pages: true,
+            });
             let fitted = config.clone();
             for key in KEYS {
                 let value = (key.get)(&config);

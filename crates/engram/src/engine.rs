@@ -3,16 +3,18 @@
 
 use crate::clock::Clock;
 use crate::codec::{Part, decode_changes, decode_part};
-use crate::config::Config;
+use crate::config::{AvxVersion, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, Consolidations};
 use crate::space::{LogState, OpenLog, Space, SpaceSummary};
 use crate::worker::{Job, Jobs, flush_regularly, work, work_off, write_checkpoint};
 use crate::writer::version_of;
 use engram_core::associate::Analysis;
-use engram_core::hnsw::{Hnsw, HnswParams};
+use engram_core::hnsw::{Hnsw, HnswParams, Tuning};
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
+use engram_core::kernels::{self, Simd};
 use engram_core::state::{Change, Embedder, SpaceState};
+use engram_core::vector::Paging;
 use engram_storage::{
     Error as StorageError, Lock, Log, LogOptions, LogPosition, RealVfs, SEGMENT_BYTES_MAX, Vfs, checkpoint,
 };
@@ -70,6 +72,10 @@ pub struct Options {
     pub embeds_texts: bool,
     /// The shape of indexes; a change builds them anew in the background.
     pub hnsw: HnswParams,
+    /// What makes distances faster on a processor and changes no answer.
+    pub tuning: Tuning,
+    /// The instructions that distances use at most: of the whole process, and of whoever opened an engine last.
+    pub simd: Simd,
     /// Background threads, for indexing and checkpoints. With none, call `Engine::work_off`.
     pub background_threads: usize,
     /// Consolidations at the same time, each in a thread while it lasts. With none, call `Engine::work_off`.
@@ -97,6 +103,8 @@ impl Options {
             flush_interval: Duration::from_secs(1),
             embeds_texts: true,
             hnsw: HnswParams::default(),
+            tuning: Tuning::default(),
+            simd: Simd::best(),
             background_threads: std::thread::available_parallelism().map_or(1, usize::from),
             consolidation_threads: 1,
             checkpoint_bytes: CHECKPOINT_BYTES,
@@ -123,6 +131,16 @@ impl Options {
                 m: config.hnsw_index.m,
                 ef_construction: config.hnsw_index.ef_construction,
                 ef_search: config.hnsw_index.ef_search,
+            },
+            tuning: Tuning {
+                prefetch_distance: config.activation.prefetch_distance,
+                batch: config.activation.simd_batch_size,
+                paging: if config.storage.use_huge_pages { Paging::Huge } else { Paging::Ordinary },
+            },
+            simd: match (config.activation.simd_enabled, config.activation.avx_version) {
+                (false, _) => Simd::Scalar,
+                (true, AvxVersion::Avx2) => Simd::Avx2.min(Simd::best()),
+                (true, AvxVersion::Auto | AvxVersion::Avx512) => Simd::best(),
             },
             background_threads: config.thread_pools.background_workers,
             consolidation_threads: config.thread_pools.consolidation_workers,
@@ -195,6 +213,9 @@ impl Engine {
     /// Opens a folder, making it if it is missing. Refused where another process has it.
     pub fn open(options: Options) -> Result<Self> {
         options.hnsw.check()?;
+        options.tuning.check()?;
+        let simd = kernels::choose(options.simd);
+        tracing::info!(simd = simd.name(), paging = ?options.tuning.paging, "distances");
         options.vfs.create_dir_all(&options.data_dir.join("spaces"))?;
         let note = std::env::args()
             .take(2)
@@ -535,7 +556,7 @@ fn held(vfs: &dyn Vfs, dir: &Path) -> Result<Held> {
 /// Builds a space from its newest checkpoint and the log after it.
 fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
     let dir = shared.dir_of(name);
-    let mut state = SpaceState::new(shared.options.hnsw);
+    let mut state = SpaceState::tuned(shared.options.hnsw, shared.options.tuning);
     let vfs = shared.options.vfs.clone();
     if held(&*vfs, &dir)? == Held::Nothing {
         return Ok(Space::new(name.clone(), dir, shared.clone(), state, LogState::Unborn, 0));
@@ -610,7 +631,7 @@ fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut
     // An index over the vectors of another embedder says nothing of those that are here now.
     if !index.is_empty() && embedder == state.settings().embedder {
         // The index is derived: one that cannot be read is built again.
-        match Hnsw::decode(&index) {
+        match Hnsw::decode(&index, state.index().tuning()) {
             Ok(index) => state.adopt_index(index, &versions),
             Err(reason) => {
                 tracing::warn!(folder = %dir.display(), reason, "index unreadable; building it again")

@@ -40,12 +40,14 @@ pub use engram_core::cue::{
     Answer, Condition, Cue, Field, Filter, Operand, Parts, RecallOptions, Test, kind_name,
 };
 pub use engram_core::decay::{DecayFrom, DecayLaw, Outcome, Strength};
-pub use engram_core::hnsw::HnswParams;
+pub use engram_core::hnsw::{HnswParams, Tuning};
 pub use engram_core::id::{MemoryId, SpaceName, Timestamp};
+pub use engram_core::kernels::{Simd, simd};
 pub use engram_core::lexicon::Language;
 pub use engram_core::limits;
 pub use engram_core::memory::{Link, Memory, MemoryKind, NewMemory};
 pub use engram_core::state::{Embedder, SpaceSettings};
+pub use engram_core::vector::Paging;
 pub use engram_core::without::{Part, Without};
 pub use engram_storage::{FaultyVfs, RealVfs, Vfs};
 pub use error::{Error, ErrorKind, Result};

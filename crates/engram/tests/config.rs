@@ -8,8 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engram::config::{Config, Loaded, LogLevel, Machine, SyncMode, VisitBudget};
 
-const MACHINE: Machine =
-    Machine { cores: 8, memory_bytes: Some(32 << 30), numa_nodes: 1, avx2: true, avx512: false };
+const MACHINE: Machine = Machine {
+    cores: 8,
+    memory_bytes: Some(32 << 30),
+    numa_nodes: 1,
+    avx2: true,
+    avx512: false,
+    huge_pages: true,
+};
 
 /// A folder of its own for a case.
 fn folder() -> PathBuf {

@@ -19,7 +19,7 @@ use crate::memory::Memory;
 use crate::recall::{BUILTIN_SHARE, keep_best};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
-use crate::vector::{CodeBuffer, Vectors, unit};
+use crate::vector::{CueCode, Vectors, unit};
 use rustc_hash::FxHashSet;
 use serde_json::Value;
 
@@ -110,12 +110,13 @@ impl<'a> Candidates<'a> {
                 && !state.concepts().contains(slot)
         };
         let pool = if state.len() <= scanned_max { None } else { given.pool(state, &passes) };
-        let mut buffer = CodeBuffer::default();
+        let mut code = CueCode::default();
         let code = given.vectors.as_ref().map(|(vectors, probe)| {
             // Codes are those of whole rows: what is unknown counts as it does on average.
             let scale =
                 probe.known.as_ref().map_or(1.0, |known| known.len() as f32 / probe.unit.len() as f32);
-            (vectors, buffer.encode(&probe.unit), probe.weight / scale.sqrt())
+            code.set(&probe.unit);
+            (vectors, &code, probe.weight / scale.sqrt())
         });
         let mut found: Vec<(Slot, f32)> = Vec::new();
         let mut look = |slot: Slot| {
@@ -123,9 +124,8 @@ impl<'a> Candidates<'a> {
                 return;
             }
             let by_vector = code.as_ref().filter(|(vectors, ..)| vectors.get(slot).is_some());
-            let by_vector = by_vector.map_or(0.0, |(vectors, code, weight)| {
-                weight * vectors.code(slot).similarity(*code).max(0.0)
-            });
+            let by_vector = by_vector
+                .map_or(0.0, |(vectors, code, weight)| weight * code.similarity(vectors.code(slot)).max(0.0));
             let energy = by_vector + given.beside_vector(state, slot);
             if energy > 0.0 {
                 found.push((slot, energy));

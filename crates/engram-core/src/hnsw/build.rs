@@ -1,25 +1,16 @@
 //! Changing the graph: which links a new node makes, how nodes take them, and how the neighbours of a removed node are
 //! linked among themselves. Every change leaves both ends of each link in agreement.
 
-use super::links::{EMPTY, Head, NO_ROW, Ranked};
-use super::search::{Probe, Scratch};
+use super::links::{NO_ROW, Ranked};
+use super::search::{ByCode, Compare, Scratch};
 use super::{ABSENT, Hnsw, LEVEL_MAX};
 use crate::Slot;
-use crate::vector::Vectors;
+use crate::vector::{CueCode, Vectors};
 
 /// Cosines that differ by less are equal up to rounding and what `similarity_between` takes off. Copies of one vector must
 /// count as dominating each other, or they would fill their links with copies and turn into an island. Codes are wrong by
 /// about .001 anyway.
 const ROUNDING: f32 = 1e-5;
-
-/// Similarity of two nodes as all links have it: the cosine of their codes, less up to .000008 that depends on the pair. Of
-/// many copies of one vector, whose cosines are all the same, each so prefers others. Decided by slot, the first would
-/// fill their links with each other, and what is left after many are removed could be an island.
-pub(super) fn similarity_between(vectors: &Vectors, a: Slot, b: Slot) -> f32 {
-    // Multiplying spreads the bits that differ upwards; the top seven stand for steps of an f32 just below 1.
-    let steps = (a ^ b).wrapping_mul(0x9e37_79b9) >> 25;
-    vectors.code(a).similarity(vectors.code(b)) - steps as f32 * (f32::EPSILON / 2.0)
-}
 
 /// Whether two nodes of this similarity have one code.
 fn is_copy(similarity: f32) -> bool {
@@ -79,7 +70,8 @@ impl Hnsw {
         assert!(level <= LEVEL_MAX, "level_for draws the levels");
         let mut plan = InsertPlan { slot, level, layers: Vec::new() };
         let Some(entry) = self.entry else { return plan };
-        let probe = Probe { vectors, similarity: |other| similarity_between(vectors, other, slot) };
+        let mut cue = std::mem::take(&mut scratch.cue);
+        let probe = ByCode::new(vectors, slot, &mut cue);
         let top = self.levels[entry as usize];
         self.descend(&probe, entry, level, scratch);
         for layer in (0..=level.min(top)).rev() {
@@ -89,14 +81,15 @@ impl Hnsw {
             let nodes = candidates.len();
             if layer == 0 {
                 let peers = peers.iter().filter(|&&peer| peer != slot && !self.contains(peer));
-                candidates.extend(peers.map(|&peer| Ranked::new((probe.similarity)(peer), peer)));
+                candidates.extend(peers.map(|&peer| Ranked::new(probe.similarity(peer), peer)));
                 if candidates.len() > nodes {
                     candidates.sort_unstable_by(|a, b| b.cmp(a));
                 }
             }
-            plan.layers.push(self.select(vectors, layer, slot, &candidates, scratch));
+            plan.layers.push(self.select(vectors, layer, &probe, &candidates, scratch));
             scratch.found = candidates;
         }
+        scratch.cue = cue;
         plan.layers.reverse();
         plan
     }
@@ -156,11 +149,12 @@ impl Hnsw {
         &self,
         vectors: &Vectors,
         layer: u8,
-        slot: Slot,
+        own: &ByCode<'_>,
         candidates: &[Ranked],
-        scratch: &Scratch,
+        scratch: &mut Scratch,
     ) -> Vec<PlannedLink> {
         let m = self.params.m;
+        let mut side = std::mem::take(&mut scratch.side);
         let mut links: Vec<PlannedLink> = Vec::with_capacity(m);
         let mut dominated: Vec<Ranked> = Vec::with_capacity(candidates.len());
         for (at, &candidate) in candidates.iter().enumerate() {
@@ -170,31 +164,31 @@ impl Hnsw {
             if let Some(next) = candidates.get(at + 1) {
                 vectors.prefetch_code(next.slot());
             }
-            let is_dominated = links.iter().any(|link| {
-                similarity_between(vectors, candidate.slot(), link.to.slot())
-                    >= candidate.similarity() - ROUNDING
-            });
+            let other = ByCode::new(vectors, candidate.slot(), &mut side);
+            let is_dominated = links
+                .iter()
+                .any(|link| other.similarity(link.to.slot()) >= candidate.similarity() - ROUNDING);
             if is_dominated {
                 dominated.push(candidate);
             } else {
-                links.extend(self.plan_link(vectors, layer, slot, candidate, true, scratch));
+                links.extend(self.plan_link(layer, own, candidate, true, scratch));
             }
         }
         for &candidate in &dominated {
             if links.len() == m {
                 break;
             }
-            links.extend(self.plan_link(vectors, layer, slot, candidate, false, scratch));
+            links.extend(self.plan_link(layer, own, candidate, false, scratch));
         }
+        scratch.side = side;
         links
     }
 
     /// The link, unless `to` would not take it. A peer, not yet a node, is asked at the commit.
     fn plan_link(
         &self,
-        vectors: &Vectors,
         layer: u8,
-        slot: Slot,
+        own: &ByCode<'_>,
         to: Ranked,
         diverse: bool,
         scratch: &Scratch,
@@ -204,9 +198,9 @@ impl Hnsw {
             let generation = self.generations.get(at).copied().unwrap_or(0);
             return Some(PlannedLink { to, diverse, generation, edits: 0, admission: None });
         }
-        let newcomer = Ranked::new(to.similarity(), slot);
+        let newcomer = Ranked::new(to.similarity(), own.slot());
         let admission = self.admit(layer, to.slot(), newcomer, |other| {
-            scratch.known(other).unwrap_or_else(|| similarity_between(vectors, other, slot))
+            scratch.known(other).unwrap_or_else(|| own.similarity(other))
         })?;
         let (generation, edits) = (self.generations[at], self.edits[at]);
         Some(PlannedLink { to, diverse, generation, edits, admission: Some(admission) })
@@ -224,7 +218,7 @@ impl Hnsw {
         let (block, row) = self.row(layer, at);
         let (slots, similarities) = (block.slots(row), block.similarities(row));
         let mut admission = Admission { victim: None, diverse: true, dominates: 0 };
-        for place in 0..usize::from(block.heads[row].diverse) {
+        for place in 0..usize::from(block.diverse[row]) {
             let between = similarity(slots[place]);
             if Ranked::new(similarities[place], slots[place]) > newcomer {
                 if between >= newcomer.similarity() - ROUNDING {
@@ -235,10 +229,10 @@ impl Hnsw {
                 admission.dominates |= 1 << place;
             }
         }
-        if slots.len() < block.width {
+        if slots.len() < block.width() {
             return Some(admission);
         }
-        let diverse = usize::from(block.heads[row].diverse);
+        let diverse = usize::from(block.diverse[row]);
         let is_filler = |place: usize| place >= diverse || admission.dominates >> place & 1 == 1;
         // One more copy of the node itself must not cost it a link to anything else: that may be the last way out.
         let copies_only = !admission.diverse && is_copy(newcomer.similarity());
@@ -251,6 +245,13 @@ impl Hnsw {
         };
         admission.victim = Some(victim.slot());
         Some(admission)
+    }
+
+    /// The same where nothing of the newcomer is at hand.
+    fn admit_anew(&self, vectors: &Vectors, layer: u8, at: Slot, newcomer: Ranked) -> Option<Admission> {
+        let mut memory = CueCode::default();
+        let own = ByCode::new(vectors, newcomer.slot(), &mut memory);
+        self.admit(layer, at, newcomer, |other| own.similarity(other))
     }
 
     /// The worst neighbour of `at`, among the places that count, that can do without the link.
@@ -298,8 +299,7 @@ impl Hnsw {
                 && admission.victim.is_none_or(|victim| self.can_spare(layer, victim))
         });
         let newcomer = Ranked::new(link.to.similarity(), slot);
-        let admission = planned
-            .or_else(|| self.admit(layer, at, newcomer, |other| similarity_between(vectors, other, slot)));
+        let admission = planned.or_else(|| self.admit_anew(vectors, layer, at, newcomer));
         if let Some(admission) = admission {
             self.take_in(layer, at, newcomer, admission);
             self.add_half(layer, slot, link.to, link.diverse);
@@ -312,12 +312,8 @@ impl Hnsw {
             return false;
         }
         let (to_a, to_b) = (Ranked::new(similarity, a), Ranked::new(similarity, b));
-        let Some(at_a) = self.admit(layer, a, to_b, |other| similarity_between(vectors, other, b)) else {
-            return false;
-        };
-        let Some(at_b) = self.admit(layer, b, to_a, |other| similarity_between(vectors, other, a)) else {
-            return false;
-        };
+        let Some(at_a) = self.admit_anew(vectors, layer, a, to_b) else { return false };
+        let Some(at_b) = self.admit_anew(vectors, layer, b, to_a) else { return false };
         // One neighbour that would have to go on both sides may be able to spare only one link.
         if at_a.victim.is_some() && at_a.victim == at_b.victim {
             return false;
@@ -330,7 +326,7 @@ impl Hnsw {
     /// The half of a link that `at` keeps, as admitted.
     fn take_in(&mut self, layer: u8, at: Slot, newcomer: Ranked, admission: Admission) {
         // From the last place down, because demoting fills a place from behind.
-        for place in (0..usize::from(self.head(layer, at).diverse)).rev() {
+        for place in (0..self.diverse(layer, at)).rev() {
             if admission.dominates >> place & 1 == 1 {
                 let (block, row) = self.row_mut(layer, at);
                 block.demote(row, place);
@@ -370,12 +366,14 @@ impl Hnsw {
             groups.iter_mut().filter(|group| **group == from).for_each(|group| *group = to);
         };
         let mut pairs = Vec::with_capacity(orphans.len() * orphans.len() / 2);
+        let mut memory = CueCode::default();
         for a in 0..orphans.len() {
+            let own = ByCode::new(vectors, orphans[a], &mut memory);
             for b in a + 1..orphans.len() {
                 if self.links(layer, orphans[a]).contains(&orphans[b]) {
                     merge(&mut groups, a, b);
                 } else {
-                    pairs.push((similarity_between(vectors, orphans[a], orphans[b]), a, b));
+                    pairs.push((own.similarity(orphans[b]), a, b));
                 }
             }
         }
@@ -401,12 +399,13 @@ impl Hnsw {
         }
         let start = self.highest_except(slot).expect("the layer has another node");
         let mut scratch = std::mem::take(&mut self.scratch);
-        let probe = Probe { vectors, similarity: |other| similarity_between(vectors, other, slot) };
+        let mut cue = std::mem::take(&mut scratch.cue);
+        let probe = ByCode::new(vectors, slot, &mut cue);
         let width = self.row_width(layer);
         for has_room in [true, false] {
             let breadth = if has_room { self.links_min(layer) } else { 1 };
             scratch.found.clear();
-            scratch.found.push(Ranked::new((probe.similarity)(start), start));
+            scratch.found.push(Ranked::new(probe.similarity(start), start));
             let wanted = |other| other != slot && (!has_room || self.links(layer, other).len() < width);
             self.search_layer(&probe, layer, breadth, wanted, &mut scratch);
             for &candidate in &scratch.found {
@@ -420,6 +419,7 @@ impl Hnsw {
                 break;
             }
         }
+        scratch.cue = cue;
         self.scratch = scratch;
     }
 
@@ -430,9 +430,9 @@ impl Hnsw {
         let worst = links.map(|(&slot, &similarity)| Ranked::new(similarity, slot)).min();
         let end = worst.expect("a node without room has links").slot();
         self.unlink(layer, to.slot(), end);
-        for (other, similarity) in
-            [(to.slot(), to.similarity()), (end, similarity_between(vectors, end, slot))]
-        {
+        let mut memory = CueCode::default();
+        let own = ByCode::new(vectors, slot, &mut memory);
+        for (other, similarity) in [(to.slot(), to.similarity()), (end, own.similarity(end))] {
             self.add_half(layer, slot, Ranked::new(similarity, other), true);
             self.add_half(layer, other, Ranked::new(similarity, slot), true);
         }
@@ -451,14 +451,14 @@ impl Hnsw {
         let mut above = NO_ROW;
         for _ in 0..level {
             let row = self.upper_free.pop().unwrap_or_else(|| {
-                let row = self.upper.heads.len();
+                let row = self.upper.rows();
                 self.upper.resize(row + 1);
                 row as u32
             });
-            self.upper.heads[row as usize] = Head { above, ..EMPTY };
+            self.upper.clear(row as usize, above);
             above = row;
         }
-        self.ground.heads[at] = Head { above, ..EMPTY };
+        self.ground.clear(at, above);
         self.counts[..=usize::from(level)].iter_mut().for_each(|count| *count += 1);
     }
 
@@ -466,10 +466,13 @@ impl Hnsw {
     fn drop_node(&mut self, slot: Slot) {
         let at = slot as usize;
         let level = std::mem::replace(&mut self.levels[at], ABSENT);
-        let mut row = std::mem::replace(&mut self.ground.heads[at], EMPTY).above;
+        let mut row = self.ground.above[at];
+        self.ground.clear(at, NO_ROW);
         while row != NO_ROW {
             self.upper_free.push(row);
-            row = std::mem::replace(&mut self.upper.heads[row as usize], EMPTY).above;
+            let above = self.upper.above[row as usize];
+            self.upper.clear(row as usize, NO_ROW);
+            row = above;
         }
         self.counts[..=usize::from(level)].iter_mut().for_each(|count| *count -= 1);
         self.generations[at] = self.generations[at].wrapping_add(1);

@@ -1,11 +1,11 @@
 //! Saving and checking: the graph as bytes and back, and what must hold in it. Bytes are never trusted: a fault is named,
 //! and no damage makes a graph that breaks the others' expectations.
 
-use super::build::similarity_between;
 use super::links::Ranked;
-use super::{ABSENT, Hnsw, HnswParams, LEVEL_MAX};
+use super::search::{ByCode, Compare};
+use super::{ABSENT, Hnsw, HnswParams, LEVEL_MAX, Tuning};
 use crate::Slot;
-use crate::vector::Vectors;
+use crate::vector::{CueCode, Vectors};
 
 /// First bytes of a saved graph: a name and the version of the layout.
 const MAGIC: [u8; 8] = *b"EGHNSW\x00\x02";
@@ -30,11 +30,13 @@ impl Hnsw {
             }
         }
         let rows_used: usize = self.nodes().map(|slot| usize::from(self.levels[slot as usize])).sum();
-        if rows_used + self.upper_free.len() != self.upper.heads.len() {
-            return Err(format!("{rows_used} upper rows are in use of {}", self.upper.heads.len()));
+        if rows_used + self.upper_free.len() != self.upper.rows() {
+            return Err(format!("{rows_used} upper rows are in use of {}", self.upper.rows()));
         }
+        let mut cue = CueCode::default();
         self.check_links(|slot, to| {
-            (similarity_between(vectors, slot, to.slot()) - to.similarity()).abs() < 1e-4
+            let own = ByCode::new(vectors, slot, &mut cue);
+            (own.similarity(to.slot()) - to.similarity()).abs() < 1e-4
         })?;
         self.check_entry()
     }
@@ -50,15 +52,15 @@ impl Hnsw {
     }
 
     /// Checks the links of all nodes; `fits` judges the similarity of a link.
-    fn check_links(&self, fits: impl Fn(Slot, Ranked) -> bool) -> Result<(), String> {
+    fn check_links(&self, mut fits: impl FnMut(Slot, Ranked) -> bool) -> Result<(), String> {
         // For each slot the last row that named it, which finds double links without sorting.
         let mut named_by = vec![(ABSENT, 0); self.levels.len()];
         for slot in self.nodes() {
             for layer in 0..=self.levels[slot as usize] {
                 let (block, row) = self.row(layer, slot);
-                let head = block.heads[row];
-                if usize::from(head.len) > block.width || head.diverse > head.len {
-                    return Err(format!("node {slot} has {} links on layer {layer}", head.len));
+                let (len, diverse) = (block.lens[row], block.diverse[row]);
+                if usize::from(len) > block.width() || diverse > len {
+                    return Err(format!("node {slot} has {len} links on layer {layer}"));
                 }
                 for (&to, &similarity) in block.slots(row).iter().zip(block.similarities(row)) {
                     let fault =
@@ -89,7 +91,8 @@ impl Hnsw {
     /// for each slot; then for each node, layer by layer from 0, its number of links and of diverse ones (u8 each), the
     /// slots (u32), and the similarities (f32) of those links that lead to higher slots.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(64 + self.levels.len() + self.ground.slots.len() * 6);
+        let mut bytes =
+            Vec::with_capacity(64 + self.levels.len() + self.ground.rows() * self.ground.width() * 6);
         bytes.extend(MAGIC);
         let HnswParams { m, ef_construction, ef_search } = self.params;
         for number in [m, ef_construction, ef_search, self.levels.len()] {
@@ -100,7 +103,7 @@ impl Hnsw {
         for slot in self.nodes() {
             for layer in 0..=self.levels[slot as usize] {
                 let (block, row) = self.row(layer, slot);
-                bytes.extend([block.heads[row].len, block.heads[row].diverse]);
+                bytes.extend([block.lens[row], block.diverse[row]]);
                 bytes.extend(block.slots(row).iter().flat_map(|to| to.to_le_bytes()));
                 let links = block.slots(row).iter().zip(block.similarities(row));
                 bytes.extend(links.filter(|(to, _)| **to > slot).flat_map(|(_, s)| s.to_le_bytes()));
@@ -111,7 +114,7 @@ impl Hnsw {
 
     /// The graph that was encoded: it gives the same answers and grows the same way. Bytes that are not a whole graph,
     /// with every link known at both of its ends, are refused with the reason.
-    pub fn decode(bytes: &[u8]) -> Result<Hnsw, String> {
+    pub fn decode(bytes: &[u8], tuning: Tuning) -> Result<Hnsw, String> {
         let mut bytes = Reader { rest: bytes };
         if bytes.take(MAGIC.len())? != MAGIC {
             return Err("not a graph, or one of another version".into());
@@ -121,8 +124,8 @@ impl Hnsw {
         params.check().map_err(|error| error.to_string())?;
         let (slots, entry) = (bytes.u32()? as usize, bytes.u32()?);
         let levels = bytes.take(slots)?;
-        let mut graph = Hnsw::new(params);
-        graph.reserve(levels)?;
+        let mut graph = Hnsw::tuned(params, tuning);
+        Self::check_levels(levels)?;
         for (slot, &level) in (0..).zip(levels) {
             if level != ABSENT {
                 graph.add_node(slot, level);
@@ -146,14 +149,12 @@ impl Hnsw {
         Ok(graph)
     }
 
-    /// Checks the levels and takes memory for them, which hostile bytes could make ask for too much.
-    fn reserve(&mut self, levels: &[u8]) -> Result<(), String> {
-        if let Some(level) = levels.iter().find(|&&level| level > LEVEL_MAX && level != ABSENT) {
-            return Err(format!("level {level} is beyond {LEVEL_MAX}"));
+    /// Checks the levels, of which there are as many as bytes: rows for them take no memory before they are used.
+    fn check_levels(levels: &[u8]) -> Result<(), String> {
+        match levels.iter().find(|&&level| level > LEVEL_MAX && level != ABSENT) {
+            Some(level) => Err(format!("level {level} is beyond {LEVEL_MAX}")),
+            None => Ok(()),
         }
-        let links = levels.len() * self.ground.width;
-        self.ground.slots.try_reserve_exact(links).map_err(|error| error.to_string())?;
-        self.ground.similarities.try_reserve_exact(links).map_err(|error| error.to_string())
     }
 
     /// Reads one row. The similarity of a link to a lower slot is taken from that slot's row, which came earlier.
@@ -172,11 +173,11 @@ impl Hnsw {
             };
             let (block, row) = self.row_mut(layer, slot);
             block.push(row, Ranked::new(similarity, to), false);
-            debug_assert_eq!(usize::from(block.heads[row].len), place + 1);
+            debug_assert_eq!(usize::from(block.lens[row]), place + 1);
         }
         // Set afterwards: pushing a diverse link moves others, and the order must be that of the bytes.
         let (block, row) = self.row_mut(layer, slot);
-        block.heads[row].diverse = diverse;
+        block.diverse[row] = diverse;
         Ok(())
     }
 

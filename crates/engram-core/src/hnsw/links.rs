@@ -2,6 +2,9 @@
 //! nothing about what a link means; who changes one end changes the other.
 
 use crate::Slot;
+use crate::kernels::prefetch;
+use crate::platform::Paging;
+use crate::rows::Rows;
 
 /// No row in the upper block.
 pub(super) const NO_ROW: u32 = u32::MAX;
@@ -35,81 +38,105 @@ impl Ranked {
 /// Rows of links of one width: the diverse ones first, then the filler.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    pub(super) width: usize,
-    pub(super) heads: Vec<Head>,
-    pub(super) slots: Vec<Slot>,
-    pub(super) similarities: Vec<f32>,
+    /// For each row its number of links, and of diverse ones.
+    pub(super) lens: Vec<u8>,
+    pub(super) diverse: Vec<u8>,
+    /// For each row that of the same node one layer up, in the upper block.
+    pub(super) above: Vec<u32>,
+    slots: Rows<Slot>,
+    similarities: Rows<f32>,
 }
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
-    /// The row of the same node one layer up, in the upper block.
-    pub(super) above: u32,
-    pub(super) len: u8,
-    pub(super) diverse: u8,
-}
-
-pub(super) const EMPTY: Head = Head { above: NO_ROW, len: 0, diverse: 0 };
 
 impl Block {
-    pub(super) fn new(width: usize) -> Self {
-        Self { width, heads: Vec::new(), slots: Vec::new(), similarities: Vec::new() }
+    pub(super) fn new(width: usize, paging: Paging) -> Self {
+        Self {
+            lens: Vec::new(),
+            diverse: Vec::new(),
+            above: Vec::new(),
+            slots: Rows::new(width, paging),
+            similarities: Rows::new(width, paging),
+        }
+    }
+
+    /// Links that a row has room for.
+    pub(super) fn width(&self) -> usize {
+        self.slots.width()
+    }
+
+    /// Rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.lens.len()
     }
 
     pub(super) fn resize(&mut self, rows: usize) {
-        self.heads.resize(rows, EMPTY);
-        self.slots.resize(rows * self.width, 0);
-        self.similarities.resize(rows * self.width, 0.0);
+        self.lens.resize(rows, 0);
+        self.diverse.resize(rows, 0);
+        self.above.resize(rows, NO_ROW);
+        self.slots.grow(rows);
+        self.similarities.grow(rows);
+    }
+
+    /// Empties a row.
+    pub(super) fn clear(&mut self, row: usize, above: u32) {
+        (self.lens[row], self.diverse[row], self.above[row]) = (0, 0, above);
     }
 
     #[inline]
     pub(super) fn slots(&self, row: usize) -> &[Slot] {
-        &self.slots[row * self.width..][..usize::from(self.heads[row].len)]
+        &self.slots.row(row as Slot)[..usize::from(self.lens[row])]
+    }
+
+    /// Asks the processor to fetch the links of a row.
+    #[inline]
+    pub(super) fn prefetch(&self, row: usize) {
+        prefetch(self.slots.row(row as Slot));
+        prefetch(&self.lens[row..=row]);
     }
 
     #[inline]
     pub(super) fn similarities(&self, row: usize) -> &[f32] {
-        &self.similarities[row * self.width..][..usize::from(self.heads[row].len)]
+        &self.similarities.row(row as Slot)[..usize::from(self.lens[row])]
     }
 
     pub(super) fn push(&mut self, row: usize, to: Ranked, diverse: bool) {
-        let len = usize::from(self.heads[row].len);
-        assert!(len < self.width, "room was made before");
-        self.slots[row * self.width + len] = to.slot();
-        self.similarities[row * self.width + len] = to.similarity();
-        self.heads[row].len += 1;
+        let len = usize::from(self.lens[row]);
+        assert!(len < self.width(), "room was made before");
+        self.slots.row_mut(row as Slot)[len] = to.slot();
+        self.similarities.row_mut(row as Slot)[len] = to.similarity();
+        self.lens[row] += 1;
         if diverse {
-            self.swap(row, len, usize::from(self.heads[row].diverse));
-            self.heads[row].diverse += 1;
+            self.swap(row, len, usize::from(self.diverse[row]));
+            self.diverse[row] += 1;
         }
     }
 
     pub(super) fn take(&mut self, row: usize, slot: Slot) {
         let mut at = self.slots(row).iter().position(|&s| s == slot).expect("links have two directions");
-        if at < usize::from(self.heads[row].diverse) {
+        if at < usize::from(self.diverse[row]) {
             at = self.demote(row, at);
         }
-        self.swap(row, at, usize::from(self.heads[row].len) - 1);
-        self.heads[row].len -= 1;
+        self.swap(row, at, usize::from(self.lens[row]) - 1);
+        self.lens[row] -= 1;
     }
 
     /// Makes a diverse link filler; returns its new place.
     pub(super) fn demote(&mut self, row: usize, at: usize) -> usize {
-        self.heads[row].diverse -= 1;
-        let last = usize::from(self.heads[row].diverse);
+        self.diverse[row] -= 1;
+        let last = usize::from(self.diverse[row]);
         self.swap(row, at, last);
         last
     }
 
     fn swap(&mut self, row: usize, a: usize, b: usize) {
-        let start = row * self.width;
-        self.slots.swap(start + a, start + b);
-        self.similarities.swap(start + a, start + b);
+        self.slots.row_mut(row as Slot).swap(a, b);
+        self.similarities.row_mut(row as Slot).swap(a, b);
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.heads.capacity() * size_of::<Head>()
-            + self.slots.capacity() * size_of::<Slot>()
-            + self.similarities.capacity() * size_of::<f32>()
+        self.lens.capacity()
+            + self.diverse.capacity()
+            + self.above.capacity() * size_of::<u32>()
+            + self.slots.bytes()
+            + self.similarities.bytes()
     }
 }

@@ -1,11 +1,10 @@
 //! Searching: the walk through one layer, and the search that joins walks from the entry point down. Bound by the reading of
 //! codes, so it fetches ahead.
 
-use super::Hnsw;
 use super::links::Ranked;
+use super::{BATCH_MAX, Hnsw};
 use crate::Slot;
-use crate::kernels::prefetch;
-use crate::vector::{CodeBuffer, Vectors};
+use crate::vector::{CueCode, Vectors};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -16,31 +15,121 @@ const VISITS_PER_EF_MAX: usize = 128;
 /// For that bound, a narrower search counts as this broad: a greedy descent is narrow, but may have far to go.
 const VISITS_EF_MIN: usize = 16;
 
-/// How many codes ahead of the comparison the fetching runs, and how many rows in the ranking at the end. Reading is what
-/// limits a search: see `examples/hnsw_measure.md`.
-const CODES_AHEAD: usize = 8;
+/// How many rows ahead of the comparison the fetching runs in the ranking at the end. Reading is what limits a search: see
+/// `examples/hnsw_measure.md`.
 const ROWS_AHEAD: usize = 2;
+
+/// Of what a search has found by codes, this many times k, and this many more, are ordered by their rows. The cosine of
+/// codes is off by .001 or so, which moves a neighbour by few places.
+const ROWS_PER_K: usize = 2;
+const ROWS_MORE: usize = 8;
 
 /// Working memory of one search or insertion at a time, kept by the caller so that searching does not allocate once it
 /// has grown. It belongs to no graph in particular.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
-    epoch: u32,
-    /// For each slot the last epoch that compared it, and what came out.
-    seen: Vec<Seen>,
+    epoch: u8,
+    /// For each slot the last epoch that compared it.
+    seen: Vec<u8>,
+    /// And what came out, where an insertion will ask.
+    similarities: Vec<f32>,
     frontier: BinaryHeap<Ranked>,
     nearest: BinaryHeap<Reverse<Ranked>>,
     /// Neighbours of the node being expanded that were not compared before.
     fresh: Vec<Slot>,
     /// In: where the search of a layer starts. Out: what it found, best first.
     pub(super) found: Vec<Ranked>,
-    cue: CodeBuffer,
+    /// Codes of what is searched for, and of one side of a pair.
+    pub(super) cue: CueCode,
+    pub(super) side: CueCode,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    epoch: u32,
-    similarity: f32,
+/// What a walk compares nodes with.
+pub(super) trait Compare {
+    /// Whether the walk keeps similarities for `Scratch::known`.
+    const KEEPS: bool;
+
+    fn similarity(&self, slot: Slot) -> f32;
+
+    /// Asks the processor to fetch what `similarity` will read.
+    fn prefetch(&self, slot: Slot);
+}
+
+/// By the upper halves of codes: what a search needs to get near.
+struct ByCoarse<'a> {
+    vectors: &'a Vectors,
+    cue: &'a CueCode,
+}
+
+impl Compare for ByCoarse<'_> {
+    const KEEPS: bool = false;
+
+    #[inline]
+    fn similarity(&self, slot: Slot) -> f32 {
+        self.vectors.coarse_similarity(slot, self.cue)
+    }
+
+    #[inline]
+    fn prefetch(&self, slot: Slot) {
+        self.vectors.prefetch_coarse(slot);
+    }
+}
+
+/// By whole codes, where upper halves do not suffice.
+struct ByWhole<'a> {
+    vectors: &'a Vectors,
+    cue: &'a CueCode,
+}
+
+impl Compare for ByWhole<'_> {
+    const KEEPS: bool = false;
+
+    #[inline]
+    fn similarity(&self, slot: Slot) -> f32 {
+        self.cue.similarity(self.vectors.code(slot))
+    }
+
+    #[inline]
+    fn prefetch(&self, slot: Slot) {
+        self.vectors.prefetch_code(slot);
+    }
+}
+
+/// A node, or one to be, by the codes of both, as all links have it: their cosine, less up to .000008 that depends on the
+/// pair. Of many copies of one vector, whose cosines are all the same, each so prefers others. Decided by slot, the first
+/// would fill their links with each other, and what is left after many are removed could be an island.
+pub(super) struct ByCode<'a> {
+    vectors: &'a Vectors,
+    slot: Slot,
+    cue: &'a CueCode,
+}
+
+impl<'a> ByCode<'a> {
+    /// `memory` is where the code of `slot` is kept.
+    pub(super) fn new(vectors: &'a Vectors, slot: Slot, memory: &'a mut CueCode) -> Self {
+        memory.set_row(vectors.code(slot));
+        Self { vectors, slot, cue: memory }
+    }
+
+    pub(super) fn slot(&self) -> Slot {
+        self.slot
+    }
+}
+
+impl Compare for ByCode<'_> {
+    const KEEPS: bool = true;
+
+    #[inline]
+    fn similarity(&self, slot: Slot) -> f32 {
+        // Multiplying spreads the bits that differ upwards; the top seven stand for steps of an f32 just below 1.
+        let steps = (self.slot ^ slot).wrapping_mul(0x9e37_79b9) >> 25;
+        self.cue.similarity(self.vectors.code(slot)) - steps as f32 * (f32::EPSILON / 2.0)
+    }
+
+    #[inline]
+    fn prefetch(&self, slot: Slot) {
+        self.vectors.prefetch_code(slot);
+    }
 }
 
 impl Scratch {
@@ -50,12 +139,15 @@ impl Scratch {
     }
 
     /// Starts a pass over a layer of a graph with `slots` slots: nothing has been seen.
-    fn begin(&mut self, slots: usize) {
+    fn begin(&mut self, slots: usize, keeps: bool) {
         if self.seen.len() < slots {
-            self.seen.resize(slots, Seen::default());
+            self.seen.resize(slots, 0);
         }
-        if self.epoch == u32::MAX {
-            self.seen.fill(Seen::default());
+        if keeps && self.similarities.len() < slots {
+            self.similarities.resize(slots, 0.0);
+        }
+        if self.epoch == u8::MAX {
+            self.seen.fill(0);
             self.epoch = 0;
         }
         self.epoch += 1;
@@ -63,25 +155,39 @@ impl Scratch {
         self.nearest.clear();
     }
 
-    /// Similarity of the node to what is searched for, if this pass has compared it.
+    /// Puts what was found before where the walk starts.
+    fn start(&mut self, keeps: bool, ef: usize, filter: impl Fn(Slot) -> bool) {
+        for &start in &self.found {
+            self.seen[start.slot() as usize] = self.epoch;
+            if keeps {
+                self.similarities[start.slot() as usize] = start.similarity();
+            }
+            self.frontier.push(start);
+            if filter(start.slot()) {
+                self.nearest.push(Reverse(start));
+            }
+        }
+        while self.nearest.len() > ef {
+            self.nearest.pop();
+        }
+    }
+
+    /// Similarity of the node to what is searched for, if this pass, one by codes, has compared it.
     #[inline]
     pub(super) fn known(&self, slot: Slot) -> Option<f32> {
-        self.seen.get(slot as usize).filter(|seen| seen.epoch == self.epoch).map(|seen| seen.similarity)
+        let seen = self.seen.get(slot as usize).is_some_and(|&seen| seen == self.epoch);
+        seen.then(|| self.similarities[slot as usize])
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.seen.capacity() * size_of::<Seen>()
+        self.seen.capacity()
+            + self.similarities.capacity() * size_of::<f32>()
             + (self.frontier.capacity() + self.nearest.capacity() + self.found.capacity())
                 * size_of::<Ranked>()
             + self.fresh.capacity() * size_of::<Slot>()
             + self.cue.bytes()
+            + self.side.bytes()
     }
-}
-
-/// What a search compares nodes with.
-pub(super) struct Probe<'a, S> {
-    pub(super) vectors: &'a Vectors,
-    pub(super) similarity: S,
 }
 
 impl Hnsw {
@@ -106,86 +212,87 @@ impl Hnsw {
         out.clear();
         let Some(entry) = self.entry else { return 0 };
         let mut cue = std::mem::take(&mut scratch.cue);
-        let code = cue.encode(unit);
-        let probe = Probe { vectors, similarity: |slot| vectors.code(slot).similarity(code) };
-        self.descend(&probe, entry, 0, scratch);
-        self.search_layer(&probe, 0, ef.max(k).max(1), filter, scratch);
+        cue.set(unit);
+        let ef = ef.max(k).max(1);
+        if vectors.coarse_suffices() {
+            let probe = ByCoarse { vectors, cue: &cue };
+            self.descend(&probe, entry, 0, scratch);
+            self.search_layer(&probe, 0, ef, filter, scratch);
+            rank_by_codes(vectors, &cue, &mut scratch.found);
+        } else {
+            let probe = ByWhole { vectors, cue: &cue };
+            self.descend(&probe, entry, 0, scratch);
+            self.search_layer(&probe, 0, ef, filter, scratch);
+        }
+        scratch.found.truncate(k.saturating_mul(ROWS_PER_K).saturating_add(ROWS_MORE));
+        rank_by_rows(vectors, unit, &mut scratch.found);
         scratch.cue = cue;
-        rank_exactly(vectors, unit, &mut scratch.found);
         out.extend(scratch.found.iter().take(k).map(|found| (found.slot(), found.similarity())));
         out.len()
     }
 
     /// Walks greedily from the entry point down to the layer above `level`; leaves in `found` where to go on from.
-    pub(super) fn descend<S: Fn(Slot) -> f32>(
-        &self,
-        probe: &Probe<'_, S>,
-        entry: Slot,
-        level: u8,
-        scratch: &mut Scratch,
-    ) {
+    pub(super) fn descend<C: Compare>(&self, probe: &C, entry: Slot, level: u8, scratch: &mut Scratch) {
         scratch.found.clear();
-        scratch.found.push(Ranked::new((probe.similarity)(entry), entry));
+        scratch.found.push(Ranked::new(probe.similarity(entry), entry));
         for layer in (level + 1..=self.levels[entry as usize]).rev() {
             self.search_layer(probe, layer, 1, |_| true, scratch);
         }
     }
 
     /// Algorithm 2: from the nodes in `found` to the `ef` nearest nodes of the layer that pass the filter.
-    pub(super) fn search_layer<S: Fn(Slot) -> f32>(
+    pub(super) fn search_layer<C: Compare>(
         &self,
-        probe: &Probe<'_, S>,
+        probe: &C,
         layer: u8,
         ef: usize,
         filter: impl Fn(Slot) -> bool,
         scratch: &mut Scratch,
     ) {
-        scratch.begin(self.levels.len());
-        let Scratch { epoch, seen, frontier, nearest, fresh, found, cue: _ } = scratch;
-        for &start in found.iter() {
-            seen[start.slot() as usize] = Seen { epoch: *epoch, similarity: start.similarity() };
-            frontier.push(start);
-            if filter(start.slot()) {
-                nearest.push(Reverse(start));
-            }
-        }
-        while nearest.len() > ef {
-            nearest.pop();
-        }
+        scratch.begin(self.levels.len(), C::KEEPS);
+        scratch.start(C::KEEPS, ef, &filter);
+        let Scratch { epoch, seen, similarities, frontier, nearest, fresh, found, .. } = scratch;
         // Nothing below the worst of ef results can become one, nor lead to one as far as this search will look.
         let mut bar = if nearest.len() == ef { nearest.peek().map(|worst| worst.0) } else { None };
         let mut visits_left = ef.max(VISITS_EF_MIN).saturating_mul(VISITS_PER_EF_MAX);
+        let ahead = self.tuning.prefetch_distance;
         while let Some(current) = frontier.pop() {
             if bar.is_some_and(|bar| current < bar) || visits_left == 0 {
                 break;
             }
             if let Some(next) = frontier.peek() {
-                prefetch(self.links(layer, next.slot()));
+                self.prefetch_links(layer, next.slot());
             }
             pick_unseen(self.links(layer, current.slot()), *epoch, seen, fresh);
             visits_left = visits_left.saturating_sub(fresh.len());
-            for &slot in fresh.iter().take(CODES_AHEAD) {
-                probe.vectors.prefetch_code(slot);
-            }
-            for (at, &slot) in fresh.iter().enumerate() {
-                if let Some(&ahead) = fresh.get(at + CODES_AHEAD) {
-                    probe.vectors.prefetch_code(ahead);
-                }
-                let similarity = (probe.similarity)(slot);
-                seen[slot as usize].similarity = similarity;
-                let ranked = Ranked::new(similarity, slot);
-                if bar.is_some_and(|bar| ranked < bar) {
-                    continue;
-                }
-                frontier.push(ranked);
-                if filter(slot) {
-                    if nearest.len() == ef {
-                        *nearest.peek_mut().expect("ef is at least 1") = Reverse(ranked);
-                    } else {
-                        nearest.push(Reverse(ranked));
+            fresh.iter().take(ahead).for_each(|&slot| probe.prefetch(slot));
+            let mut compared = [0.0; BATCH_MAX];
+            for (batch, slots) in fresh.chunks(self.tuning.batch).enumerate() {
+                let start = batch * self.tuning.batch;
+                for (at, &slot) in slots.iter().enumerate() {
+                    if let Some(&slot) = fresh.get(start + at + ahead) {
+                        probe.prefetch(slot);
                     }
-                    if nearest.len() == ef {
-                        bar = nearest.peek().map(|worst| worst.0);
+                    compared[at] = probe.similarity(slot);
+                }
+                for (&slot, &similarity) in slots.iter().zip(&compared) {
+                    if C::KEEPS {
+                        similarities[slot as usize] = similarity;
+                    }
+                    let ranked = Ranked::new(similarity, slot);
+                    if bar.is_some_and(|bar| ranked < bar) {
+                        continue;
+                    }
+                    frontier.push(ranked);
+                    if filter(slot) {
+                        if nearest.len() == ef {
+                            *nearest.peek_mut().expect("ef is at least 1") = Reverse(ranked);
+                        } else {
+                            nearest.push(Reverse(ranked));
+                        }
+                        if nearest.len() == ef {
+                            bar = nearest.peek().map(|worst| worst.0);
+                        }
                     }
                 }
             }
@@ -194,25 +301,45 @@ impl Hnsw {
         found.extend(nearest.drain().map(|Reverse(ranked)| ranked));
         found.sort_unstable_by(|a, b| b.cmp(a));
     }
+
+    #[inline]
+    fn prefetch_links(&self, layer: u8, slot: Slot) {
+        if layer == 0 {
+            self.ground.prefetch(slot as usize);
+        }
+    }
 }
 
 /// Leaves in `fresh` those of the links that this pass has not seen, and marks them. Without a branch that would be guessed
 /// wrong for every third link.
 #[inline]
-fn pick_unseen(links: &[Slot], epoch: u32, seen: &mut [Seen], fresh: &mut Vec<Slot>) {
+fn pick_unseen(links: &[Slot], epoch: u8, seen: &mut [u8], fresh: &mut Vec<Slot>) {
     fresh.resize(links.len(), 0);
     let mut count = 0;
     for &slot in links {
         let seen = &mut seen[slot as usize];
         fresh[count] = slot;
-        count += usize::from(seen.epoch != epoch);
-        seen.epoch = epoch;
+        count += usize::from(*seen != epoch);
+        *seen = epoch;
     }
     fresh.truncate(count);
 }
 
+/// Puts what a search by the upper halves of codes has found into the order of whole codes.
+fn rank_by_codes(vectors: &Vectors, cue: &CueCode, found: &mut [Ranked]) {
+    found.iter().take(2 * ROWS_AHEAD).for_each(|found| vectors.prefetch_fine(found.slot()));
+    for at in 0..found.len() {
+        if let Some(ahead) = found.get(at + 2 * ROWS_AHEAD) {
+            vectors.prefetch_fine(ahead.slot());
+        }
+        let slot = found[at].slot();
+        found[at] = Ranked::new(cue.similarity(vectors.code(slot)), slot);
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+}
+
 /// Puts what a search by codes has found into the order of the rows themselves.
-fn rank_exactly(vectors: &Vectors, unit: &[f32], found: &mut [Ranked]) {
+fn rank_by_rows(vectors: &Vectors, unit: &[f32], found: &mut [Ranked]) {
     for at in 0..found.len() {
         if let Some(ahead) = found.get(at + ROWS_AHEAD) {
             vectors.prefetch(ahead.slot());

@@ -2,6 +2,7 @@
 //! Reads the cgroup (version 2 and 1) before the host, since a container sees the whole host in /proc.
 //! A figure that cannot be read is absent, never guessed here.
 
+use engram_core::kernels::Simd;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,10 @@ pub struct Machine {
     pub numa_nodes: usize,
     /// The processor has AVX2 and FMA.
     pub avx2: bool,
-    /// The processor has AVX-512F.
+    /// The processor has AVX-512 with F, BW and VNNI.
     pub avx512: bool,
+    /// The system gives huge pages: reserved ones, or transparent ones to who asks.
+    pub huge_pages: bool,
 }
 
 /// Memory that defaults are made for where the machine's cannot be read; a notice then says so.
@@ -30,8 +33,8 @@ impl Machine {
         let mut machine = Machine::detect_under(Path::new("/"), affinity);
         #[cfg(target_arch = "x86_64")]
         {
-            machine.avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
-            machine.avx512 = std::is_x86_feature_detected!("avx512f");
+            machine.avx2 = Simd::best() >= Simd::Avx2;
+            machine.avx512 = Simd::best() == Simd::Avx512;
         }
         machine.memory_bytes = machine.memory_bytes.or_else(memory_bytes_of_macos);
         machine
@@ -43,7 +46,14 @@ impl Machine {
         let limits = Limits::of_own_cgroup(root);
         let memory_bytes = [memory_bytes_of_host(root), limits.memory_bytes].into_iter().flatten().min();
         let cores = limits.cores.unwrap_or(cores_host).min(cores_host).max(1);
-        Machine { cores, memory_bytes, numa_nodes: numa_nodes(root), avx2: false, avx512: false }
+        Machine {
+            cores,
+            memory_bytes,
+            numa_nodes: numa_nodes(root),
+            avx2: false,
+            avx512: false,
+            huge_pages: huge_pages(root),
+        }
     }
 
     /// Memory in MB (MiB), or what is assumed where it cannot be read.
@@ -115,6 +125,14 @@ fn memory_bytes_of_host(root: &Path) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
+}
+
+fn huge_pages(root: &Path) -> bool {
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let transparent = read("sys/kernel/mm/transparent_hugepage/enabled");
+    let reserved = read("proc/sys/vm/nr_hugepages");
+    (!transparent.is_empty() && !transparent.contains("[never]"))
+        || reserved.trim().parse::<u64>().is_ok_and(|pages| pages > 0)
 }
 
 fn numa_nodes(root: &Path) -> usize {

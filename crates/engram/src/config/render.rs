@@ -83,6 +83,7 @@ pub(super) fn reference() -> String {
         numa_nodes: 1,
         avx2: true,
         avx512: false,
+        huge_pages: true,
     });
     for section in SECTIONS {
         line(&mut out, &format!("\n## [{}]\n\n{}\n", section.name, section.doc.trim()));

@@ -68,14 +68,9 @@ const NOT_SERVED: &[NotServed] = &[
     not_served("storage.cold_tier_endpoint"),
     not_served("storage.cold_tier_compression"),
     not_served("storage.cold_tier_compression_level"),
-    not_served("storage.use_huge_pages"),
     not_served("wal.buffer_size_mb"),
     not_served("wal.use_direct_io"),
-    not_served("activation.prefetch_distance"),
-    not_served("activation.simd_enabled"),
     not_served("activation.visit_budget_per_tier"),
-    not_served("activation.simd_batch_size"),
-    NotServed { key: "activation.avx_version", only: Some("avx512") },
     not_served("numa.*"),
     not_served("performance.*"),
     not_served("auth.keys_file"),
@@ -343,7 +338,7 @@ settings! {
         cold_tier_compression: Compression = Compression::KIND, |_| Compression::Zstd;
         /// Level of zstd; more is smaller and slower.
         cold_tier_compression_level: u32 = whole(1, 22, ""), |_| 3;
-        /// Ask for huge pages, which the system must have reserved (`vm.nr_hugepages`).
+        /// Ask for huge pages for vectors and the index: reserved ones (`vm.nr_hugepages`), else transparent ones.
         use_huge_pages: bool = Kind::Switch, |_| false;
     }
     /// The write-ahead log.
@@ -369,11 +364,11 @@ settings! {
     }
     /// How activation spreads from what a cue finds to what is associated with it.
     activation: Activation {
-        /// Nodes fetched ahead of the traversal; 4 to 16 is usual, 0 fetches none.
+        /// Nodes fetched ahead of the traversal of the index; 4 to 16 is usual, 0 fetches none.
         prefetch_distance: usize = whole(0, 64, "nodes"), |_| 12;
         /// Use vector instructions (AVX2, AVX-512, NEON).
         simd_enabled: bool = Kind::Switch, |_| true;
-        /// Vectors in one batched distance call.
+        /// Vectors compared in one go, before what came out is ranked.
         simd_batch_size: usize = whole(1, 64, "vectors"), |machine| if machine.avx512 { 16 } else { 8 },
             in words "8, or 16 with AVX-512";
         /// Which vector instructions to use on x86_64.
@@ -474,8 +469,14 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_a_setting_and_noticed_only_when_given() {
-        let machine =
-            Machine { cores: 2, memory_bytes: Some(8 << 30), numa_nodes: 1, avx2: true, avx512: true };
+        let machine = Machine {
+            cores: 2,
+            memory_bytes: Some(8 << 30),
+            numa_nodes: 1,
+            avx2: true,
+            avx512: true,
+            huge_pages: true,
+        };
         let load = || Config::load(Some("/dev/null".as_ref()), std::iter::empty(), machine.clone());
         assert_eq!(load().unwrap().notices(), [""; 0]);
         for row in NOT_SERVED {
