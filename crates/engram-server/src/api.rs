@@ -4,6 +4,7 @@
 //! HTTP, the files of the CLI and embedded use read and write exactly these; contract.md, section 10.
 
 use crate::error::ApiError;
+use crate::json;
 use engram::{MemoryId, Timestamp, clock};
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,6 +14,11 @@ type Result<T> = std::result::Result<T, ApiError>;
 
 /// Reads one JSON value and nothing after it. The error names the field, the line and column, and what stands there.
 pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+    json::read(json).map_or_else(|| from_json_explained(json), Ok)
+}
+
+/// The same, slower, for what may be at fault.
+fn from_json_explained<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     if json.iter().all(u8::is_ascii_whitespace) {
         return Err(ApiError::invalid("the request has no body; send a JSON object"));
     }

@@ -1,12 +1,13 @@
 //! The HTTP server of Engram, and the wire types and operations that all its entrances share.
-//! `api` owns the wire types, `error` the table of errors, `service` the operations, `http` the routes, `health` the
-//! warm-up, `metrics` what is counted, `process` what the operating system says of us, `server` start and stop. Nothing below
-//! this crate knows the wire.
+//! `api` owns the wire types, `json` how they are read, `error` the table of errors, `service` the operations, `http` the
+//! routes, `call` how requests arrive, `workers` where they run, `health` the warm-up, `metrics` what is counted,
+//! `process` what the operating system says of us, `server` start and stop. Nothing below this crate knows the wire.
 
 pub mod api;
 mod error;
 mod health;
 mod http;
+mod json;
 mod log;
 mod metrics;
 mod process;
