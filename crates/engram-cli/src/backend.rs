@@ -8,7 +8,7 @@ use engram::{Engine, Options};
 use engram_server::api::{
     ActivateIn, ActivateOut, CompleteIn, CompleteOut, ConsolidateIn, CountIn, CountOut, CueIn, DeleteIn,
     DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryOut, PositionOut, RecallOut, ReinforceIn,
-    SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn, StoreOut,
+    SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn, StoreOut, WithEmbedding,
 };
 use engram_server::{Problem, Service};
 use std::path::Path;
@@ -93,7 +93,11 @@ impl Backend {
         match self {
             Self::Remote(remote) => {
                 let limit = query.limit.map(|limit| limit.to_string());
-                let embedding = query.with_embedding.then_some("true");
+                let embedding = match query.with_embedding {
+                    WithEmbedding::No => None,
+                    WithEmbedding::Numbers => Some("true"),
+                    WithEmbedding::Base64 => Some("base64"),
+                };
                 let given = [
                     ("cursor", query.cursor.as_deref()),
                     ("limit", limit.as_deref()),

@@ -104,6 +104,7 @@ macro_rules! objects {
 
 mod complete;
 mod consolidate;
+mod embedding;
 mod filter;
 mod memory;
 mod recall;
@@ -112,6 +113,7 @@ mod space;
 
 pub use complete::*;
 pub use consolidate::*;
+pub use embedding::{EmbeddingOut, WithEmbedding};
 pub use filter::*;
 pub use memory::*;
 pub use recall::*;

@@ -4,7 +4,7 @@ use crate::api::{
     ActivateIn, ActivateOut, AssociationIn, CompleteIn, CompleteOut, ConsolidateIn, CountIn, CountOut, CueIn,
     DeleteIn, DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX,
     PositionOut, RecallOut, ReinforceIn, SeedIn, SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn,
-    StoreOut, cursor_place, cursor_text, memory_id, memory_ids, selection,
+    StoreOut, WithEmbedding, cursor_place, cursor_text, memory_id, memory_ids, selection,
 };
 use crate::error::ApiError;
 use engram::clock::Stopwatch;
@@ -67,7 +67,7 @@ impl Service {
         let (space, id) = (self.space(space)?, memory_id(id)?);
         self.check_text("content", patch.content.as_deref())?;
         let patch = NewMemory::try_from(patch)?;
-        Ok(MemoryOut::new(space.patch(&id, patch)?, false))
+        Ok(MemoryOut::new(space.patch(&id, patch)?, WithEmbedding::No))
     }
 
     /// Deletes one memory.
@@ -126,7 +126,8 @@ impl Service {
         let space = self.space(space)?;
         let watch = Stopwatch::start();
         self.check_text("text", cue.text.as_deref())?;
-        let (explain, with_embedding) = (cue.explain.unwrap_or(false), cue.with_embedding.unwrap_or(false));
+        let (explain, with_embedding) =
+            (cue.explain.unwrap_or(false), cue.with_embedding.unwrap_or_default());
         let reinforce = cue.reinforce;
         let (cue, options) = cue.into_parts(self.engine.now())?;
         let recalled = space.recall(&cue, &options)?;

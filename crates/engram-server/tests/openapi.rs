@@ -91,7 +91,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
     let memory = MemoryOut {
         id: text(),
         content: Some(text()),
-        embedding: Some(vec![1.0]),
+        embedding: Some(EmbeddingOut::Numbers(vec![1.0])),
         occurred_at: time,
         stored_at: time,
         context: Some(text()),

@@ -8,7 +8,7 @@ use crate::npy::RowsWriter;
 use crate::screen::{Screen, counted, note, progress};
 use clap::Args;
 use engram::clock::Stopwatch;
-use engram_server::api::{CountIn, Kind, ListQuery, MemoryIn, MemoryOut, Time};
+use engram_server::api::{CountIn, EmbeddingOut, Kind, ListQuery, MemoryIn, MemoryOut, Time, WithEmbedding};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -74,7 +74,8 @@ impl Export {
             Some(draft) => Some(RowsWriter::new(draft.file()?).map_err(|error| draft.fault(&error))?),
             None => None,
         };
-        let mut query = ListQuery { cursor: None, limit: Some(PAGE_MEMORIES), with_embedding: true };
+        let mut query =
+            ListQuery { cursor: None, limit: Some(PAGE_MEMORIES), with_embedding: WithEmbedding::Base64 };
         let mut count = 0;
         loop {
             let page = backend.list(space, &query)?;
@@ -146,7 +147,7 @@ fn without_defaults(memory: MemoryOut) -> MemoryIn {
     MemoryIn {
         id: Some(memory.id),
         content: memory.content,
-        embedding: memory.embedding,
+        embedding: memory.embedding.map(EmbeddingOut::into_numbers),
         occurred_at: Some(memory.occurred_at),
         context: memory.context,
         entities: (!memory.entities.is_empty()).then_some(memory.entities),

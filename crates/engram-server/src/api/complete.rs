@@ -1,6 +1,7 @@
 //! Wire types of completion: a memory with gaps in, its fields with where they come from out. The one request in which
 //! `null` is not "not given": here it is what is wanted.
 
+use super::embedding::embedding_gap;
 use super::{FilterIn, Kind, Metadata, Result, Time};
 use crate::error::ApiError;
 use engram::{
@@ -26,7 +27,7 @@ pub struct CompleteIn {
     #[serde(deserialize_with = "gap", skip_serializing_if = "Option::is_none")]
     pub content: Option<Option<String>>,
     /// A vector of the space's dimension, null for each unknown number.
-    #[serde(deserialize_with = "gap", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "embedding_gap", skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Option<Vec<Option<f32>>>>,
     /// Session, conversation or document.
     #[serde(deserialize_with = "gap", skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! Memories, one or many, as they are stored, shown, changed and listed; and associations.
 
+use super::embedding::{EmbeddingOut, WithEmbedding, embedding, with_embedding_text};
 use super::{Result, Time, UsageOut, from_json, memory_id, shortened};
 use crate::error::ApiError;
 use engram::{Link, Memory, MemoryKind, NewMemory};
@@ -33,7 +34,7 @@ pub struct MemoryIn {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// 1 to 4096 finite numbers, not all zero.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "embedding", skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Vec<f32>>,
     /// When it happened; now when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,7 +274,7 @@ pub struct StoreIn {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// See `MemoryIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "embedding", skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Vec<f32>>,
     /// See `MemoryIn`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -382,7 +383,7 @@ pub struct MemoryOut {
     pub content: Option<String>,
     /// Only when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub embedding: Option<Vec<f32>>,
+    pub embedding: Option<EmbeddingOut>,
     /// When it happened.
     pub occurred_at: Time,
     /// When it was stored.
@@ -409,12 +410,12 @@ pub struct MemoryOut {
 }
 
 impl MemoryOut {
-    /// The memory, with its embedding only if `with_embedding`.
-    pub fn new(memory: Memory, with_embedding: bool) -> Self {
+    /// The memory, with its embedding only if asked for.
+    pub fn new(memory: Memory, with_embedding: WithEmbedding) -> Self {
         MemoryOut {
             id: memory.id.to_string(),
             content: memory.content,
-            embedding: memory.embedding.filter(|_| with_embedding),
+            embedding: with_embedding.shape(memory.embedding),
             occurred_at: Time(memory.occurred_at),
             stored_at: Time(memory.stored_at),
             context: memory.context,
@@ -440,8 +441,8 @@ pub struct ListQuery {
     #[serde(deserialize_with = "page_limit", skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Whether memories come with their embeddings.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub with_embedding: bool,
+    #[serde(deserialize_with = "with_embedding_text", skip_serializing_if = "WithEmbedding::is_no")]
+    pub with_embedding: WithEmbedding,
 }
 
 fn page_limit<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<usize>, D::Error> {
@@ -459,8 +460,8 @@ fn page_limit<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result
 #[serde(default, deny_unknown_fields)]
 pub struct GetQuery {
     /// Whether the memory comes with its embedding.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub with_embedding: bool,
+    #[serde(deserialize_with = "with_embedding_text", skip_serializing_if = "WithEmbedding::is_no")]
+    pub with_embedding: WithEmbedding,
 }
 
 /// A page of memories, in the order of arrival.

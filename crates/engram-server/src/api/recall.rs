@@ -1,5 +1,6 @@
 //! Cues and what they bring to mind, activation, and the lines of files of cues and answers.
 
+use super::embedding::{WithEmbedding, embedding};
 use super::{FilterIn, MemoryOut, Result, Time, memory_ids};
 use crate::error::ApiError;
 use engram::{
@@ -26,7 +27,7 @@ pub struct CueIn {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// A vector of the space's dimension.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "embedding", skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Vec<f32>>,
     /// Memories that are in mind already.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +61,7 @@ pub struct CueIn {
     pub explain: Option<bool>,
     /// Give each hit its embedding.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub with_embedding: Option<bool>,
+    pub with_embedding: Option<WithEmbedding>,
     /// `true`: the hits were of use, which strengthens them; `false`: leave no trace; absent: they are counted as shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reinforce: Option<bool>,
@@ -109,7 +110,7 @@ pub struct CueLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// A vector of the space's dimension.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "embedding", skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Vec<f32>>,
     /// Memories that are in mind already.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -270,7 +271,12 @@ pub struct StepOut {
 
 impl RecallOut {
     /// The reply; parts and paths only if `explain`, embeddings only if `with_embedding`.
-    pub(crate) fn new(recalled: Recalled, explain: bool, with_embedding: bool, took_ms: f64) -> Self {
+    pub(crate) fn new(
+        recalled: Recalled,
+        explain: bool,
+        with_embedding: WithEmbedding,
+        took_ms: f64,
+    ) -> Self {
         let hits = recalled.hits.into_iter().map(|hit| HitOut::new(hit, explain, with_embedding)).collect();
         RecallOut {
             hits,
@@ -283,7 +289,7 @@ impl RecallOut {
 }
 
 impl HitOut {
-    fn new(hit: RecalledHit, explain: bool, with_embedding: bool) -> Self {
+    fn new(hit: RecalledHit, explain: bool, with_embedding: WithEmbedding) -> Self {
         HitOut {
             memory: MemoryOut { confidence: hit.confidence, ..MemoryOut::new(hit.memory, with_embedding) },
             objections: hit.objections.into_iter().map(ObjectionOut::from).collect(),
@@ -328,7 +334,7 @@ pub struct ActivateIn {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// A vector of the space's dimension.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "embedding", skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Vec<f32>>,
     /// Memories that are in mind already.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use crate::npy::Rows;
 use crate::screen::progress;
 use engram::clock::Stopwatch;
 use engram_server::api::{
-    EmbedderIn, LinkIn, ListQuery, MemoryIn, PAGE_MAX, Provider, SpaceSettingsIn, StoreIn,
+    EmbedderIn, LinkIn, ListQuery, MemoryIn, PAGE_MAX, Provider, SpaceSettingsIn, StoreIn, WithEmbedding,
 };
 use fastrand::Rng;
 use std::path::{Path, PathBuf};
@@ -324,8 +324,8 @@ fn sampled_lines(memories: &Path, embeddings: Option<&Path>) -> Result<Vec<Sampl
 fn listed_ids(backend: &Backend, space: &str) -> Result<Vec<String>> {
     let (mut ids, mut cursor) = (Vec::new(), None);
     while ids.len() < IDS_MAX {
-        let page =
-            backend.list(space, &ListQuery { cursor, limit: Some(PAGE_MAX), with_embedding: false })?;
+        let page = backend
+            .list(space, &ListQuery { cursor, limit: Some(PAGE_MAX), with_embedding: WithEmbedding::No })?;
         ids.extend(page.memories.into_iter().map(|memory| memory.id));
         cursor = page.next;
         if cursor.is_none() {

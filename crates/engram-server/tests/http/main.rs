@@ -13,6 +13,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+mod serving;
+
 struct Running {
     http: SocketAddr,
     metrics: SocketAddr,
