@@ -113,6 +113,7 @@ mod space;
 
 pub use complete::*;
 pub use consolidate::*;
+pub(crate) use embedding::numbers_of;
 pub use embedding::{EmbeddingOut, WithEmbedding};
 pub use filter::*;
 pub use memory::*;

@@ -1,43 +1,35 @@
 //! The routes: from an HTTP request to an operation of `Service` and back. What fails, fails as problem+json.
-//! Bodies are read under a limit of bytes and of time; parsing, work and writing happen on the blocking pool, in as
-//! many places as `thread_pools` allows.
+//! `call.rs` reads requests, `workers.rs` runs operations and writes what they give.
 
 use crate::api::{
-    ActivateIn, AssociationIn, CompleteIn, ConsolidateIn, CountIn, CueIn, DeleteIn, GetQuery, ListQuery,
-    MemoryOut, ReinforceIn, StatusOut, StoreIn, from_json, patch_from_json, shortened,
+    ActivateIn, AssociationIn, CompleteIn, ConsolidateIn, CountIn, CueIn, Cues, DeleteIn, GetQuery,
+    ListQuery, MemoryOut, RecallManyOut, ReinforceIn, StatusOut, StoreIn, patch_from_json, shortened,
 };
+use crate::call::{BodyLimits, Call};
 use crate::error::{ApiError, Problem};
 use crate::health::Health;
 use crate::metrics::{Held, Metrics, Operation};
 use crate::process::Process;
 use crate::service::Service;
+use crate::workers::{Task, Workers, panicked};
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request, State};
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post, put};
 use engram::clock::Stopwatch;
 use engram::config::{Config, Machine};
-use http_body_util::BodyExt;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
-/// A body that is too large is read on up to here, and thrown away, so that its sender gets to see the answer.
-const DISCARDED_BYTES_MAX: u64 = 256 << 20;
-/// Bodies of `limits.body_mb_max` that there is room for at one time, whatever the number of connections.
-const LARGE_BODIES_MAX: usize = 16;
-/// So much of each body needs no such room, so that large bodies, even ones that never end, do not turn small ones away.
-const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// Fewer cues are no reason to start another thread.
+const CUES_PER_THREAD: usize = 4;
 /// Seconds that a caller waits before asking a busy server again.
 const RETRY_AFTER_S: &str = "1";
 const OPENAPI: &str = include_str!("openapi.json");
@@ -48,28 +40,25 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     machine: Machine,
-    recalls: Arc<Semaphore>,
-    stores: Arc<Semaphore>,
-    body_bytes_max: usize,
-    /// Bytes that bodies may take beyond their first `SMALL_BODY_BYTES_MAX`.
-    body_room: Arc<Semaphore>,
-    request_timeout: Duration,
-    slow: Duration,
+    pub(crate) workers: Workers,
+    pub(crate) body_limits: BodyLimits,
+    pub(crate) request_timeout: Duration,
+    pub(crate) slow: Duration,
     is_for_this_machine: bool,
 }
 
 impl App {
     pub(crate) fn new(config: &Config, service: Service, metrics: Metrics) -> Self {
+        let machine = Machine::detect();
+        let request_timeout = Duration::from_secs(config.limits.request_timeout_s);
         App {
             service: service.with_content_bytes_max(config.limits.content_kb_max << 10),
             metrics,
             health: Health::starting(),
-            machine: Machine::detect(),
-            recalls: Arc::new(Semaphore::new(config.thread_pools.recall_workers)),
-            stores: Arc::new(Semaphore::new(config.thread_pools.store_workers)),
-            body_bytes_max: config.limits.body_mb_max << 20,
-            body_room: Arc::new(Semaphore::new((config.limits.body_mb_max << 20) * LARGE_BODIES_MAX)),
-            request_timeout: Duration::from_secs(config.limits.request_timeout_s),
+            workers: Workers::new(&config.thread_pools, machine.cores),
+            machine,
+            body_limits: BodyLimits::new(config.limits.body_mb_max << 20, request_timeout),
+            request_timeout,
             slow: Duration::from_millis(config.log.slow_operation_ms),
             is_for_this_machine: config.server.http_addr.ip().to_canonical().is_loopback()
                 && config.auth.keys_file.as_os_str().is_empty(),
@@ -102,79 +91,25 @@ impl App {
         }
     }
 
-    /// Runs blocking work in its pool, within the request's time, and counts, times and logs it.
-    async fn run<T: Serialize + 'static>(
-        self: Arc<Self>,
-        operation: Operation,
-        work: impl FnOnce(&App) -> Result<(StatusCode, T)> + Send + 'static,
-    ) -> Response {
+    /// Recalls by all cues, on this thread and on others where cores are free. Each counts as a recall.
+    fn recall_many(&self, space: &str, cues: Vec<CueIn>) -> Result<(StatusCode, RecallManyOut)> {
         let watch = Stopwatch::start();
-        let pool = match operation {
-            Operation::Recall
-            | Operation::Activate
-            | Operation::Complete
-            | Operation::Get
-            | Operation::Administer => &self.recalls,
-            Operation::Store
-            | Operation::Forget
-            | Operation::Consolidate
-            | Operation::Reinforce
-            | Operation::Associate => &self.stores,
-        };
-        let (app, pool, metrics) = (self.clone(), pool.clone(), self.metrics.clone());
-        let answer = async move {
-            let permit = pool.acquire_owned().await.expect("the pools are never closed");
-            let blocking = tokio::task::spawn_blocking(move || {
-                // Given back when the work is done, even if nobody waits for it any more.
-                let _permit = permit;
-                let outcome = work(&app).and_then(|(status, value)| Ok((status, to_json(&value)?)));
-                app.account(operation, watch.elapsed(), outcome.as_ref().err());
-                outcome
-            });
-            blocking.await.unwrap_or_else(|panic| {
-                metrics.observe_failure(operation, Problem::Internal);
-                Err(panicked(&panic))
-            })
-        };
-        match timeout(self.request_timeout, answer).await {
-            Ok(Ok((status, body))) => json(status, body),
-            Ok(Err(error)) => {
-                if error.problem == Problem::Internal {
-                    tracing::error!(operation = operation.name(), %error, "an operation failed");
+        let spare = self.workers.spare(cues.len() / CUES_PER_THREAD);
+        let threads = 1 + spare.as_ref().map_or(0, |spare| spare.num_permits());
+        match self.service.recall_many_counted(space, cues, threads) {
+            Ok((recalled, fetches)) => {
+                for reply in &recalled.replies {
+                    self.account(Operation::Recall, Duration::from_secs_f64(reply.took_ms / 1000.0), None);
                 }
-                error.into_response()
+                self.metrics.observe_fetches(fetches);
+                ok(recalled)
             }
-            Err(_) => {
-                self.metrics.observe_failure(operation, Problem::Timeout);
-                ApiError::new(
-                    Problem::Timeout,
-                    format!(
-                        "{} took longer than {} s (limits.request_timeout_s); it may still be carried out, ask again to see",
-                        operation.name(),
-                        self.request_timeout.as_secs()
-                    ),
-                )
-                .into_response()
+            Err(error) => {
+                self.account(Operation::Recall, watch.elapsed(), Some(&error));
+                Err(error)
             }
         }
     }
-
-    fn account(&self, operation: Operation, took: Duration, error: Option<&ApiError>) {
-        // A consolidation that began is observed when it ends.
-        if operation != Operation::Consolidate || error.is_some() {
-            self.metrics.observe(operation, took, error);
-        }
-        if took > self.slow {
-            let latency_ms = took.as_secs_f64() * 1000.0;
-            let reason = error.map(|error| error.problem.reason());
-            tracing::warn!(operation = operation.name(), latency_ms, reason, "slow operation");
-        }
-    }
-}
-
-fn panicked(panic: &tokio::task::JoinError) -> ApiError {
-    tracing::error!(%panic, "an operation panicked");
-    ApiError::new(Problem::Internal, "the operation failed by a fault of the server; its log says more")
 }
 
 /// Registers the routes and lists them, so that the OpenAPI document can be held to them.
@@ -304,22 +239,22 @@ async fn openapi() -> Response {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let rendering = tokio::task::spawn_blocking(move || app.metrics.render(app.service.engine()));
-    match rendering.await.unwrap_or_else(|panic| Err(panicked(&panic))) {
+    match rendering.await.unwrap_or_else(|unfinished| Err(panicked(unfinished))) {
         Ok(body) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], body).into_response(),
         Err(error) => error.into_response(),
     }
 }
 
 async fn status(State(app): State<Arc<App>>) -> Response {
-    app.run(Operation::Administer, |app| ok(app.status())).await
+    app.run(Task::of(Operation::Administer), |app| ok(app.status())).await
 }
 
 async fn spaces(State(app): State<Arc<App>>) -> Response {
-    app.run(Operation::Administer, |app| ok(app.service.spaces()?)).await
+    app.run(Task::of(Operation::Administer), |app| ok(app.service.spaces()?)).await
 }
 
 async fn space(State(app): State<Arc<App>>, call: Call) -> Response {
-    app.run(Operation::Administer, move |app| ok(app.service.space_summary(call.space())?)).await
+    app.run(Task::of(Operation::Administer), move |app| ok(app.service.space_summary(call.space())?)).await
 }
 
 async fn put_space(State(app): State<Arc<App>>, call: Call) -> Response {
@@ -327,16 +262,16 @@ async fn put_space(State(app): State<Arc<App>>, call: Call) -> Response {
         let (space, is_new) = app.service.put_space(call.space(), call.json()?)?;
         Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, space))
     };
-    app.run(Operation::Administer, work).await
+    app.run(Task::of(Operation::Administer), work).await
 }
 
 async fn delete_space(State(app): State<Arc<App>>, call: Call) -> Response {
-    app.run(Operation::Forget, move |app| ok(app.service.delete_space(call.space())?)).await
+    app.run(Task::of(Operation::Forget), move |app| ok(app.service.delete_space(call.space())?)).await
 }
 
 async fn list(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.list(call.space(), &call.query::<ListQuery>()?)?);
-    app.run(Operation::Get, work).await
+    app.run(Task::of(Operation::Get), work).await
 }
 
 async fn store(State(app): State<Arc<App>>, call: Call) -> Response {
@@ -344,57 +279,74 @@ async fn store(State(app): State<Arc<App>>, call: Call) -> Response {
         let stored = app.service.store(call.space(), call.json::<StoreIn>()?, call.idempotency_key()?)?;
         Ok((StatusCode::CREATED, stored))
     };
-    app.run(Operation::Store, work).await
+    app.run(Task::of(Operation::Store), work).await
 }
 
 async fn count(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.count(call.space(), call.json::<CountIn>()?)?);
-    app.run(Operation::Get, work).await
+    app.run(Task::of(Operation::Get), work).await
 }
 
 async fn delete_matching(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.delete_matching(call.space(), call.json::<DeleteIn>()?)?);
-    app.run(Operation::Forget, work).await
+    app.run(Task::of(Operation::Forget), work).await
 }
 
 async fn memory(State(app): State<Arc<App>>, call: Call) -> Response {
+    let task = Task::of(Operation::Get).paced(("memory", call.space()));
     let work = move |app: &App| ok(app.service.get(call.space(), call.id(), &call.query::<GetQuery>()?)?);
-    app.run(Operation::Get, work).await
+    app.run(task, work).await
 }
 
 async fn patch_memory(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| -> Result<(StatusCode, MemoryOut)> {
         ok(app.service.patch(call.space(), call.id(), patch_from_json(call.json_body()?)?)?)
     };
-    app.run(Operation::Store, work).await
+    app.run(Task::of(Operation::Store), work).await
 }
 
 async fn delete_memory(State(app): State<Arc<App>>, call: Call) -> Response {
-    app.run(Operation::Forget, move |app| ok(app.service.delete(call.space(), call.id())?)).await
+    app.run(Task::of(Operation::Forget), move |app| ok(app.service.delete(call.space(), call.id())?)).await
 }
 
 async fn recall(State(app): State<Arc<App>>, call: Call) -> Response {
-    let work = move |app: &App| {
-        let (recalled, fetches) = app.service.recall_counted(call.space(), call.json::<CueIn>()?)?;
-        app.metrics.observe_fetches(fetches);
-        ok(recalled)
-    };
-    app.run(Operation::Recall, work).await
+    let task = Task::of(Operation::Recall);
+    match call.read(Call::cues).await {
+        Err(error) => app.refuse(task, error),
+        Ok((call, Cues::One(cue))) => {
+            let task = task.paced(("recall", call.space(), cue.shape()));
+            let work = move |app: &App| {
+                let (recalled, fetches) = app.service.recall_counted(call.space(), *cue)?;
+                app.metrics.observe_fetches(fetches);
+                ok(recalled)
+            };
+            app.run(task, work).await
+        }
+        Ok((call, Cues::Many(cues))) => {
+            app.run(Task::of(Operation::RecallMany), move |app| app.recall_many(call.space(), cues)).await
+        }
+    }
 }
 
 async fn activate(State(app): State<Arc<App>>, call: Call) -> Response {
-    let work = move |app: &App| ok(app.service.activate(call.space(), call.json::<ActivateIn>()?)?);
-    app.run(Operation::Activate, work).await
+    let task = Task::of(Operation::Activate);
+    match call.read(Call::json::<ActivateIn>).await {
+        Err(error) => app.refuse(task, error),
+        Ok((call, request)) => {
+            let task = task.paced(("activate", call.space(), request.shape()));
+            app.run(task, move |app| ok(app.service.activate(call.space(), request)?)).await
+        }
+    }
 }
 
 async fn reinforce(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.reinforce(call.space(), call.json::<ReinforceIn>()?)?);
-    app.run(Operation::Reinforce, work).await
+    app.run(Task::of(Operation::Reinforce), work).await
 }
 
 async fn complete(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.complete(call.space(), call.json::<CompleteIn>()?)?);
-    app.run(Operation::Complete, work).await
+    app.run(Task::of(Operation::Complete), work).await
 }
 
 async fn consolidate(State(app): State<Arc<App>>, call: Call) -> Response {
@@ -402,194 +354,28 @@ async fn consolidate(State(app): State<Arc<App>>, call: Call) -> Response {
         let started = app.service.consolidate(call.space(), call.json::<ConsolidateIn>()?)?;
         Ok((StatusCode::ACCEPTED, started))
     };
-    app.run(Operation::Consolidate, work).await
+    app.run(Task::of(Operation::Consolidate), work).await
 }
 
 async fn job(State(app): State<Arc<App>>, call: Call) -> Response {
-    app.run(Operation::Get, move |app| ok(app.service.job(call.id())?)).await
+    app.run(Task::of(Operation::Get), move |app| ok(app.service.job(call.id())?)).await
 }
 
 async fn link(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.link(call.space(), call.json::<AssociationIn>()?)?);
-    app.run(Operation::Associate, work).await
+    app.run(Task::of(Operation::Associate), work).await
 }
 
 async fn unlink(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.unlink(call.space(), call.json::<AssociationIn>()?)?);
-    app.run(Operation::Associate, work).await
+    app.run(Task::of(Operation::Associate), work).await
 }
 
 fn ok<T>(value: T) -> Result<(StatusCode, T)> {
     Ok((StatusCode::OK, value))
 }
 
-/// A request, read in full and not looked at yet.
-struct Call {
-    space: String,
-    id: String,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-    /// Held until the request is done with.
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl Call {
-    /// The space in the path, as given.
-    fn space(&self) -> &str {
-        &self.space
-    }
-
-    /// The memory id in the path, as given.
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn query<T: DeserializeOwned>(&self) -> Result<T> {
-        let query = Query::try_from_uri(&self.uri);
-        query.map(|Query(value)| value).map_err(|rejection| {
-            let text = rejection.body_text();
-            ApiError::invalid(text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text))
-        })
-    }
-
-    /// Only bodies that are said to be JSON: a page in a browser cannot send those to a server that did not ask.
-    fn json_body(&self) -> Result<&[u8]> {
-        let given = self.headers.get(header::CONTENT_TYPE).map_or(Ok(""), |value| value.to_str());
-        let (media_type, parameters) =
-            given.map_or(("unreadable", ""), |given| given.split_once(';').unwrap_or((given, "")));
-        let media_type = media_type.trim();
-        let charset = parameters.split(';').filter_map(|parameter| parameter.split_once('=')).find_map(
-            |(name, value)| {
-                name.trim().eq_ignore_ascii_case("charset").then_some(value.trim().trim_matches('"'))
-            },
-        );
-        if let Some(charset) = charset.filter(|charset| !charset.eq_ignore_ascii_case("utf-8")) {
-            let detail = format!("the body is of charset {charset:?}; send JSON as UTF-8");
-            return Err(ApiError::new(Problem::MediaType, detail));
-        }
-        let is_json = media_type.eq_ignore_ascii_case("application/json")
-            || (media_type.starts_with("application/") && media_type.ends_with("+json"));
-        if is_json || self.body.is_empty() {
-            return Ok(&self.body);
-        }
-        let found =
-            if media_type.is_empty() { "has no Content-Type".into() } else { format!("is {media_type:?}") };
-        Err(ApiError::new(
-            Problem::MediaType,
-            format!("the body {found}; send JSON with \"Content-Type: application/json\""),
-        ))
-    }
-
-    fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        from_json(self.json_body()?)
-    }
-
-    fn idempotency_key(&self) -> Result<Option<String>> {
-        let key = self.headers.get("idempotency-key").map(|value| value.to_str().map(str::to_owned));
-        key.transpose().map_err(|_| ApiError::invalid("Idempotency-Key must be printable ASCII"))
-    }
-}
-
-impl FromRequest<Arc<App>> for Call {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
-        let (mut parts, body) = request.into_parts();
-        let params = RawPathParams::from_request_parts(&mut parts, app).await.map_err(|rejection| {
-            ApiError::invalid(format!("the path {:?} cannot be read: {rejection}", parts.uri.path()))
-        })?;
-        let param = |name| params.iter().find(|(own, _)| *own == name).map(|(_, value)| value.to_owned());
-        let (space, id) = (param("space").unwrap_or_default(), param("id").unwrap_or_default());
-        let (body, room) = match parts.method {
-            Method::GET | Method::HEAD => (Bytes::new(), None),
-            _ => read_body(app, &parts.headers, body).await?,
-        };
-        Ok(Call { space, id, uri: parts.uri, headers: parts.headers, body, _room: room })
-    }
-}
-
-async fn read_body(
-    app: &App,
-    headers: &HeaderMap,
-    mut body: Body,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>)> {
-    let most = app.body_bytes_max as u64;
-    let declared =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let too_large = || {
-        let found = declared.map_or("more".to_owned(), |bytes| format!("{bytes} bytes"));
-        ApiError::new(
-            Problem::TooLarge,
-            format!(
-                "the body has {found}, at most {most} bytes are allowed (limits.body_mb_max); send it in parts"
-            ),
-        )
-    };
-    // Who waits for leave to send needs no answer to the body; anybody else has begun to send.
-    let is_waiting = headers.contains_key(header::EXPECT);
-    if declared.is_some_and(|bytes| bytes > most) && (is_waiting || declared > Some(DISCARDED_BYTES_MAX)) {
-        return Err(too_large());
-    }
-    let reading = async {
-        let (mut bytes, mut read, mut room, mut is_crowded) = (Vec::new(), 0, None, false);
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| ApiError::invalid(format!("the body broke off: {error}")))?;
-            let Ok(data) = frame.into_data() else { continue };
-            read += data.len() as u64;
-            is_crowded = is_crowded || !make_room(app, &mut room, bytes.len() + data.len());
-            if declared.unwrap_or(read).max(read) <= most && !is_crowded {
-                bytes.extend_from_slice(&data);
-            } else {
-                (bytes, room) = (Vec::new(), None);
-            }
-            if read > DISCARDED_BYTES_MAX {
-                break;
-            }
-        }
-        match (read > most, is_crowded) {
-            (true, _) => Err(too_large()),
-            (false, true) => Err(crowded(app)),
-            (false, false) => Ok((Bytes::from(bytes), room)),
-        }
-    };
-    let late = |_| {
-        let detail = format!(
-            "the body did not arrive within {} s (limits.request_timeout_s); send it faster or in parts",
-            app.request_timeout.as_secs()
-        );
-        Err(ApiError::new(Problem::RequestTimeout, detail))
-    };
-    timeout(app.request_timeout, reading).await.unwrap_or_else(late)
-}
-
-/// Makes `room` enough for a body of `bytes`, unless other bodies have it.
-fn make_room(app: &App, room: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> bool {
-    let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-    let missing = bytes.saturating_sub(SMALL_BODY_BYTES_MAX).saturating_sub(held);
-    let Ok(missing) = u32::try_from(missing) else { return false };
-    let Ok(more) = app.body_room.clone().try_acquire_many_owned(missing) else { return false };
-    match room {
-        Some(room) => room.merge(more),
-        None => *room = Some(more),
-    }
-    true
-}
-
-fn crowded(app: &App) -> ApiError {
-    let detail = format!(
-        "there is room for {} bytes of bodies at one time, and others have it; ask again in a moment, or send less at once",
-        app.body_bytes_max * LARGE_BODIES_MAX
-    );
-    ApiError::new(Problem::Busy, detail)
-}
-
-fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value)
-        .map_err(|error| ApiError::new(Problem::Internal, format!("the reply cannot be written: {error}")))
-}
-
-fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 

@@ -4,6 +4,7 @@
 //! `process` what the operating system says of us, `server` start and stop. Nothing below this crate knows the wire.
 
 pub mod api;
+mod call;
 mod error;
 mod health;
 mod http;
@@ -13,6 +14,7 @@ mod metrics;
 mod process;
 mod server;
 mod service;
+mod workers;
 
 pub use error::{ApiError, Problem, ProblemOut};
 pub use log::init_log;

@@ -30,6 +30,8 @@ pub(crate) enum Operation {
     Forget,
     /// Timed from the beginning of the job to its end.
     Consolidate,
+    /// Recalls by many cues; each counts as a recall.
+    RecallMany,
     /// Reads of memories by id or page.
     Get,
     /// Outcomes of uses.
@@ -58,6 +60,7 @@ impl Operation {
             Operation::Complete => "complete",
             Operation::Forget => "forget",
             Operation::Consolidate => "consolidate",
+            Operation::RecallMany => "recall_many",
             Operation::Get => "get",
             Operation::Reinforce => "reinforce",
             Operation::Associate => "associate",

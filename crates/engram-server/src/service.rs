@@ -3,16 +3,19 @@
 use crate::api::{
     ActivateIn, ActivateOut, AssociationIn, CompleteIn, CompleteOut, ConsolidateIn, CountIn, CountOut, CueIn,
     DeleteIn, DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX,
-    PositionOut, RecallOut, ReinforceIn, SeedIn, SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn,
-    StoreOut, WithEmbedding, cursor_place, cursor_text, memory_id, memory_ids, selection,
+    PositionOut, RecallManyOut, RecallOut, ReinforceIn, SeedIn, SpaceOut, SpaceSettingsIn, SpacesOut,
+    StartedOut, StoreIn, StoreOut, WithEmbedding, cursor_place, cursor_text, memory_id, memory_ids,
+    selection,
 };
 use crate::error::ApiError;
 use engram::clock::Stopwatch;
 use engram::{
-    ActivateFrom, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, Selection, SpaceName, StoreOptions,
-    Tier, limits,
+    ActivateFrom, Cue, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, RecallOptions, Recalled,
+    Selection, Space, SpaceName, StoreOptions, Tier, limits,
 };
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -125,23 +128,63 @@ impl Service {
     pub(crate) fn recall_counted(&self, space: &str, cue: CueIn) -> Result<(RecallOut, Fetches)> {
         let space = self.space(space)?;
         let watch = Stopwatch::start();
-        self.check_text("text", cue.text.as_deref())?;
-        let (explain, with_embedding) =
-            (cue.explain.unwrap_or(false), cue.with_embedding.unwrap_or_default());
-        let reinforce = cue.reinforce;
-        let (cue, options) = cue.into_parts(self.engine.now())?;
-        let recalled = space.recall(&cue, &options)?;
-        let ids = || recalled.hits.iter().map(|hit| &hit.memory.id);
-        match reinforce {
-            None => space.note_shown(ids()),
-            Some(true) if !recalled.hits.is_empty() => {
-                space.reinforce_hits(&ids().cloned().collect::<Vec<_>>())?;
+        let ask = self.ask(cue)?;
+        let recalled = space.recall(&ask.cue, &ask.options)?;
+        settle(&space, &ask, &recalled)?;
+        let fetches = Fetches::of(&recalled);
+        Ok((RecallOut::new(recalled, ask.options.explain, ask.with_embedding, milliseconds(watch)), fetches))
+    }
+
+    /// Recalls by all cues, on `threads` threads. Where one cannot be answered all fail, and nothing is shown or used.
+    pub(crate) fn recall_many_counted(
+        &self,
+        space: &str,
+        cues: Vec<CueIn>,
+        threads: usize,
+    ) -> Result<(RecallManyOut, Fetches)> {
+        let space = self.space(space)?;
+        let at = |at: usize| move |error: ApiError| error.at(&format!("cues[{at}]"));
+        let asks = cues.into_iter().enumerate().map(|(place, cue)| self.ask(cue).map_err(at(place)));
+        let asks: Vec<Ask> = asks.collect::<Result<_>>()?;
+        let answers: Vec<OnceLock<Result<(Recalled, f64)>>> = asks.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let place = next.fetch_add(1, Ordering::Relaxed)
+                && let (Some(ask), Some(answer)) = (asks.get(place), answers.get(place))
+            {
+                let watch = Stopwatch::start();
+                let recalled = space.recall(&ask.cue, &ask.options);
+                if recalled.is_err() {
+                    // Nobody needs what comes after.
+                    next.store(asks.len(), Ordering::Relaxed);
+                }
+                let timed = recalled.map(|recalled| (recalled, milliseconds(watch))).map_err(ApiError::from);
+                assert!(answer.set(timed).is_ok(), "each cue is taken once");
             }
-            Some(_) => {}
+        };
+        thread::scope(|scope| {
+            (1..threads).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+        // Before the first that failed, all were answered.
+        let answers = answers.into_iter().map_while(OnceLock::into_inner).enumerate();
+        let answers = answers.map(|(place, answer)| answer.map_err(at(place))).collect::<Result<Vec<_>>>()?;
+        let mut fetches = Fetches::default();
+        let mut replies = Vec::with_capacity(asks.len());
+        for (ask, (recalled, took_ms)) in asks.iter().zip(answers) {
+            settle(&space, ask, &recalled)?;
+            fetches.add(Fetches::of(&recalled));
+            replies.push(RecallOut::new(recalled, ask.options.explain, ask.with_embedding, took_ms));
         }
-        let hot = recalled.hits.iter().filter(|hit| hit.tier == Tier::Hot).count() as u64;
-        let fetches = Fetches { all: recalled.hits.len() as u64, hot };
-        Ok((RecallOut::new(recalled, explain, with_embedding, milliseconds(watch)), fetches))
+        Ok((RecallManyOut { replies }, fetches))
+    }
+
+    /// A cue, checked.
+    fn ask(&self, cue: CueIn) -> Result<Ask> {
+        self.check_text("text", cue.text.as_deref())?;
+        let (with_embedding, reinforce) = (cue.with_embedding.unwrap_or_default(), cue.reinforce);
+        let (cue, options) = cue.into_parts(self.engine.now())?;
+        Ok(Ask { cue, options, with_embedding, reinforce })
     }
 
     /// Spreads activation from seeds or a cue.
@@ -267,7 +310,7 @@ impl Service {
         }
     }
 
-    fn space(&self, name: &str) -> Result<Arc<engram::Space>> {
+    fn space(&self, name: &str) -> Result<Arc<Space>> {
         Ok(self.engine.space(&space_name(name)?)?)
     }
 
@@ -284,6 +327,27 @@ impl Service {
     }
 }
 
+/// A cue that was checked, and what is to become of its answer.
+struct Ask {
+    cue: Cue,
+    options: RecallOptions,
+    with_embedding: WithEmbedding,
+    reinforce: Option<bool>,
+}
+
+/// Counts what was shown, or strengthens what was of use.
+fn settle(space: &Arc<Space>, ask: &Ask, recalled: &Recalled) -> Result<()> {
+    let ids = || recalled.hits.iter().map(|hit| &hit.memory.id);
+    match ask.reinforce {
+        None => space.note_shown(ids()),
+        Some(true) if !recalled.hits.is_empty() => {
+            space.reinforce_hits(&ids().cloned().collect::<Vec<_>>())?;
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
 /// Payloads that recalls fetched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Fetches {
@@ -291,6 +355,18 @@ pub(crate) struct Fetches {
     pub(crate) all: u64,
     /// Those served hot.
     pub(crate) hot: u64,
+}
+
+impl Fetches {
+    fn of(recalled: &Recalled) -> Self {
+        let hot = recalled.hits.iter().filter(|hit| hit.tier == Tier::Hot).count() as u64;
+        Fetches { all: recalled.hits.len() as u64, hot }
+    }
+
+    fn add(&mut self, more: Fetches) {
+        self.all += more.all;
+        self.hot += more.hot;
+    }
 }
 
 fn check_idempotency_key(key: &str) -> Result<()> {

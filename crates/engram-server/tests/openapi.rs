@@ -45,7 +45,10 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     assert_fields("FilterIn", read::<FilterIn>(filter.clone()));
     let cue = json!({"text": "a", "embedding": [1], "ids": ["a"], "limit": 1, "filter": filter, "now": time, "as_of": time,
         "min_relevance": 0.5, "budget": 1, "exact": true, "through_concepts": true, "explain": true, "with_embedding": true, "reinforce": false});
-    assert_fields("CueIn", read::<CueIn>(cue));
+    assert_fields("CueIn", read::<CueIn>(cue.clone()));
+    let mut recall = cue.clone();
+    recall["cues"] = json!([cue]);
+    assert_fields("RecallIn", read::<RecallIn>(recall));
     let seed = json!({"id": "a", "activation": 1});
     let activate = json!({"seeds": [seed], "text": "a", "embedding": [1], "ids": ["a"], "limit": 1, "filter": filter,
         "now": time, "as_of": time, "budget": 1});
@@ -130,7 +133,28 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         RecallOut { hits: vec![hit], abstain: false, activated: 1, truncated: false, took_ms: 0.1 };
     // A client reads what the server writes.
     assert_eq!(read::<RecallOut>(serde_json::to_value(&recalled).unwrap()), recalled);
-    assert_fields("RecallOut", recalled);
+    assert_fields("RecallOut", recalled.clone());
+    assert_fields("RecallManyOut", RecallManyOut { replies: vec![recalled] });
+    let with_embedding = WithEmbedding::Base64;
+    let query = CueQuery {
+        limit: Some(1),
+        now: Some(time),
+        as_of: Some(time),
+        min_relevance: Some(0.5),
+        budget: Some(1),
+        exact: Some(true),
+        through_concepts: Some(true),
+        explain: Some(true),
+        with_embedding,
+        reinforce: Some(false),
+    };
+    let query = serde_json::to_value(query).unwrap();
+    let fields: BTreeSet<&str> = query.as_object().unwrap().keys().map(String::as_str).collect();
+    let document = document();
+    let parameters = &document["paths"]["/api/v1/spaces/{space}/recall"]["post"]["parameters"];
+    let documented =
+        parameters.as_array().unwrap().iter().map(|parameter| parameter["name"].as_str().unwrap());
+    assert_eq!(documented.collect::<BTreeSet<&str>>(), fields);
     assert_fields("ListOut", ListOut { memories: vec![memory], next: None });
     assert_fields("StoreOut", StoreOut { ids: vec![], position: 1 });
     let result = ConsolidatedOut {

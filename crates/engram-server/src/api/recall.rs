@@ -1,19 +1,27 @@
 //! Cues and what they bring to mind, activation, and the lines of files of cues and answers.
 
-use super::embedding::{WithEmbedding, embedding};
+use super::embedding::{WithEmbedding, embedding, with_embedding_text};
 use super::{FilterIn, MemoryOut, Result, Time, memory_ids};
 use crate::error::ApiError;
 use engram::{
     Activated, Cue, Filter, MemoryId, RecallOptions, Recalled, RecalledHit, RecalledObjection, RecalledPath,
     Timestamp,
+    limits::{LIMIT_DEFAULT, LIMIT_MAX},
 };
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::hash::Hash;
+
+/// Cues that one request may have.
+pub const CUES_MAX: usize = 1000;
+/// Hits that the cues of one request may ask for, all together.
+pub const HITS_MAX: usize = 10_000;
 
 objects! {
     CueIn: "a cue: an object with text, embedding or ids",
+    RecallIn: "a cue, or {\"cues\": [...]}",
     CueLine: "a cue: an object such as {\"id\": \"q1\", \"text\": \"where does Ada live?\"}",
     ActivateIn: "seeds or a cue: an object such as {\"seeds\": [{\"id\": \"m1\", \"activation\": 1}]}",
     SeedIn: "a seed: an object such as {\"id\": \"m1\", \"activation\": 1}",
@@ -73,6 +81,27 @@ impl CueIn {
         CueIn { text: Some(text.into()), ..Self::default() }
     }
 
+    /// What its time depends on, about.
+    pub(crate) fn shape(&self) -> impl Hash + use<> {
+        let given = [
+            self.text.is_some(),
+            self.embedding.is_some(),
+            self.ids.is_some(),
+            self.filter.is_some(),
+            self.as_of.is_some(),
+            self.exact == Some(true),
+            self.through_concepts == Some(true),
+            self.explain == Some(true),
+            self.reinforce == Some(true),
+        ];
+        (
+            given,
+            self.text.as_ref().map_or(0, String::len).checked_ilog2(),
+            self.limit.and_then(usize::checked_ilog2),
+            self.budget,
+        )
+    }
+
     /// The cue and how to recall. `now` is the present, unless the cue names another.
     pub(crate) fn into_parts(mut self, now: Timestamp) -> Result<(Cue, RecallOptions)> {
         let cue = Cue {
@@ -97,6 +126,163 @@ impl CueIn {
         options.explain = self.explain.unwrap_or(false);
         options.check().map_err(|error| ApiError::invalid(error.to_string()))?;
         Ok(options)
+    }
+}
+
+/// One cue, or many under `cues`; what cannot be asked is refused before anything is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
+pub struct RecallIn {
+    /// Many cues, up to 1000, whose limits are 10,000 together at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cues: Option<Vec<CueIn>>,
+    /// As in `CueIn`, like all that follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// See `CueIn`.
+    #[serde(deserialize_with = "embedding", skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Vec<f32>>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterIn>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Time>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_relevance: Option<f32>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<usize>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through_concepts: Option<bool>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<bool>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with_embedding: Option<WithEmbedding>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reinforce: Option<bool>,
+}
+
+/// What a request asks to recall by.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cues {
+    One(Box<CueIn>),
+    Many(Vec<CueIn>),
+}
+
+impl RecallIn {
+    /// Many cues.
+    pub fn many(cues: Vec<CueIn>) -> Self {
+        RecallIn { cues: Some(cues), ..Self::default() }
+    }
+
+    pub(crate) fn into_cues(self) -> Result<Cues> {
+        let one = CueIn {
+            text: self.text,
+            embedding: self.embedding,
+            ids: self.ids,
+            limit: self.limit,
+            filter: self.filter,
+            now: self.now,
+            as_of: self.as_of,
+            min_relevance: self.min_relevance,
+            budget: self.budget,
+            exact: self.exact,
+            through_concepts: self.through_concepts,
+            explain: self.explain,
+            with_embedding: self.with_embedding,
+            reinforce: self.reinforce,
+        };
+        let Some(cues) = self.cues else { return Ok(Cues::One(Box::new(one))) };
+        if one != CueIn::default() {
+            return Err(ApiError::invalid(
+                "the body has \"cues\" and fields of a cue beside them; give one cue, or \"cues\" alone",
+            ));
+        }
+        let hits: usize = cues.iter().map(|cue| cue.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX)).sum();
+        match cues.len() {
+            0 => Err(ApiError::invalid("cues is empty; give at least one cue")),
+            count @ CUES_MAX.. if count > CUES_MAX => Err(ApiError::invalid(format!(
+                "cues has {count} cues, at most {CUES_MAX} are allowed; ask in several requests"
+            ))),
+            _ if hits > HITS_MAX => Err(ApiError::invalid(format!(
+                "the limits of cues are {hits} together, at most {HITS_MAX} are allowed; ask for fewer, or in several requests"
+            ))),
+            _ => Ok(Cues::Many(cues)),
+        }
+    }
+}
+
+/// How to recall by a vector that is the body of the request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CueQuery {
+    /// As in `CueIn`, like all that follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Time>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_relevance: Option<f32>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<usize>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through_concepts: Option<bool>,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<bool>,
+    /// See `CueIn`.
+    #[serde(deserialize_with = "with_embedding_text", skip_serializing_if = "WithEmbedding::is_no")]
+    pub with_embedding: WithEmbedding,
+    /// See `CueIn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reinforce: Option<bool>,
+}
+
+impl CueQuery {
+    /// The cue of this vector.
+    pub(crate) fn into_cue(self, embedding: Vec<f32>) -> CueIn {
+        CueIn {
+            embedding: Some(embedding),
+            with_embedding: Some(self.with_embedding),
+            limit: self.limit,
+            now: self.now,
+            as_of: self.as_of,
+            min_relevance: self.min_relevance,
+            budget: self.budget,
+            exact: self.exact,
+            through_concepts: self.through_concepts,
+            explain: self.explain,
+            reinforce: self.reinforce,
+            ..CueIn::default()
+        }
     }
 }
 
@@ -180,6 +366,13 @@ pub struct RecallOut {
     pub truncated: bool,
     /// Milliseconds within the engine.
     pub took_ms: f64,
+}
+
+/// What a recall by many cues gives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecallManyOut {
+    /// In the order of the cues.
+    pub replies: Vec<RecallOut>,
 }
 
 /// One recalled memory.
@@ -354,6 +547,15 @@ pub struct ActivateIn {
     /// Associations that spreading may visit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<usize>,
+}
+
+impl ActivateIn {
+    /// What its time depends on, about.
+    pub(crate) fn shape(&self) -> impl Hash + use<> {
+        let given =
+            [self.text.is_some(), self.embedding.is_some(), self.filter.is_some(), self.as_of.is_some()];
+        (given, self.seeds.as_ref().map(Vec::len), self.limit.and_then(usize::checked_ilog2), self.budget)
+    }
 }
 
 /// A memory that activation starts from.

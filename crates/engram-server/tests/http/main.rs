@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic like the test itself")]
 
+use engram::clock::Clock;
 use engram::config::{Config, Machine};
 use engram::{Engine, Options};
 use engram_server::{Metrics, Server};
@@ -40,13 +41,17 @@ fn start() -> Running {
 }
 
 fn start_with(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Running {
+    start_by(folder, change, Clock::system())
+}
+
+fn start_by(folder: tempfile::TempDir, change: impl FnOnce(&mut Config), clock: Clock) -> Running {
     let mut config = Config::fitting(&Machine::detect());
     config.server.http_addr = "127.0.0.1:0".parse().unwrap();
     config.server.metrics_addr = "127.0.0.1:0".parse().unwrap();
     config.storage.data_dir = folder.path().to_owned();
     change(&mut config);
     let metrics = Metrics::new();
-    let mut options = Options::from_config(&config);
+    let mut options = Options { clock, ..Options::from_config(&config) };
     options.observe_flush = Some(metrics.flush_observer());
     options.observe_consolidation = Some(metrics.consolidation_observer());
     let engine = Engine::open(options).unwrap();
