@@ -705,6 +705,17 @@ fn a_server_is_served_tested_asked_and_stopped() {
     let ranked: Value =
         serde_json::from_str(&ok(&["recall", "--url", &url, "-s", "a", "--cues", &cues])).unwrap();
     assert_eq!(ranked["ranked"][0], "m1");
+    // In several requests of several cues.
+    let mut lines: Vec<String> = (0..70)
+        .map(|i| format!("{{\"id\": \"q{i}\", \"text\": \"{}\"}}\n", ["rain", "cold", "Bath"][i % 3]))
+        .collect();
+    let many = folder.write("many.jsonl", lines.concat());
+    let ranked_by_url = ok(&["recall", "--url", &url, "-s", "a", "--cues", &many]);
+    assert_eq!(ranked_by_url.lines().count(), 70);
+    lines[40] = "{\"id\": \"q40\", \"ids\": [\"nobody\"]}\n".into();
+    let bad = folder.write("bad.jsonl", lines.concat());
+    let said = fails(1, &["recall", "--url", &url, "-s", "a", "--cues", &bad]);
+    assert!(said.contains("bad.jsonl:41: ") && said.contains("nobody"), "{said}");
     let explained = ok(&["recall", "--url", &url, "-s", "a", "rained", "--explain"]);
     assert!(explained.contains("Ada caught a cold"), "{explained}");
     let by_url = ok(&["export", "--url", &url, "-s", "a", "-"]);
@@ -718,6 +729,12 @@ fn a_server_is_served_tested_asked_and_stopped() {
     let (code, log) = server.stop(log);
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(ok(&["export", "--data-dir", &data, "-s", "a", "-"]), by_url);
+    let ids = |text: &str| {
+        let ranked = |line: &str| serde_json::from_str::<Value>(line).unwrap()["ranked"].clone();
+        text.lines().map(ranked).collect::<Vec<Value>>()
+    };
+    let ranked = ok(&["recall", "--data-dir", &data, "-s", "a", "--cues", &many]);
+    assert_eq!(ids(&ranked), ids(&ranked_by_url));
 }
 
 #[test]
@@ -760,4 +777,25 @@ fn a_server_that_cannot_start_says_why() {
     let said = fails(1, &["serve", "--data-dir", &data, "--set", "wal.sync_mode=never"]);
     assert!(said.contains("--set") && said.contains("never"), "{said}");
     fails(2, &["serve", "--set", "nonsense"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_has_the_threads_that_are_configured() {
+    let folder = Folder::new();
+    let args = ["serve", "--set", "runtime.worker_threads=3", "--set", "thread_pools.background_workers=5"];
+    let (server, log) = Server::start(&folder.path("data"), ENGRAM, &args);
+    let names = || -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+        // A thread may end while the others are looked at.
+        tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok()).collect()
+    };
+    // A thread names itself when it begins; the first one has the name of the program.
+    while names().iter().filter(|name| *name == "engram\n").count() > 1 {
+        std::thread::yield_now();
+    }
+    let names = names();
+    let count = |prefix: &str| names.iter().filter(|name| name.starts_with(prefix)).count();
+    assert_eq!((count("engram-http-"), count("engram-work-")), (3, 5), "{names:?}");
+    assert_eq!(server.stop(log).0, Some(0));
 }

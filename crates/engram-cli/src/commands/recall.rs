@@ -9,6 +9,7 @@ use crate::screen::{Screen, counted, faint, grouped, note, progress};
 use crate::tree::{Contents, Detail, contents_on_paths, hit_lines, why_lines};
 use clap::Args;
 use engram::clock::Stopwatch;
+use engram::limits::{LIMIT_DEFAULT, LIMIT_MAX};
 use engram_server::api::{CueIn, CueLine, FilterIn, RankedLine, RecallOut, Time};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Cues that are read before they are answered, so that memory stays bounded and the order is kept.
 const CUES_PER_ROUND: usize = 512;
+/// Cues that a server is asked for at once; fewer where they want many hits, so that its reply stays small.
+const CUES_PER_REQUEST: usize = 32;
 /// Paths that are drawn under a hit.
 const PATHS_SHOWN_MAX: usize = 4;
 
@@ -207,30 +210,69 @@ impl Recall {
             .bulk
             .threads
             .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+        let chunks: Vec<&[PlacedCue]> = round.chunks(self.cues_per_request(backend)).collect();
         let next = AtomicUsize::new(0);
-        let answers: Mutex<Vec<(usize, Result<RankedLine>)>> = Mutex::new(Vec::with_capacity(round.len()));
+        let answers: Mutex<Vec<(usize, Result<Vec<RankedLine>>)>> = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for _ in 0..threads.min(round.len()) {
+            for _ in 0..threads.min(chunks.len()) {
                 scope.spawn(|| {
-                    while let Some((i, cue)) =
-                        Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, round.get(i)?)))
+                    while let Some((i, chunk)) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, chunks.get(i)?)))
                     {
-                        let answer = backend.recall(&self.space.space, cue.cue.clone());
-                        let line = answer.map(|recalled| RankedLine::new(cue.id.clone(), &recalled));
-                        if line.is_err() {
+                        let lines = self.answer_chunk(backend, chunk, &tick);
+                        if lines.is_err() {
                             // Nobody needs the rest.
-                            next.store(round.len(), Ordering::Relaxed);
+                            next.store(chunks.len(), Ordering::Relaxed);
                         }
-                        let line = line.map_err(|fault| fault.at(&cue.place));
-                        answers.lock().expect("no thread panics while it holds the answers").push((i, line));
-                        tick();
+                        answers.lock().expect("no thread panics while it holds the answers").push((i, lines));
                     }
                 });
             }
         });
         let mut answers = answers.into_inner().expect("no thread panics while it holds the answers");
         answers.sort_by_key(|(i, _)| *i);
-        answers.into_iter().map(|(_, line)| line).collect()
+        let lines: Vec<Vec<RankedLine>> =
+            answers.into_iter().map(|(_, lines)| lines).collect::<Result<_>>()?;
+        Ok(lines.into_iter().flatten().collect())
+    }
+
+    /// A server is asked for several at once, which costs it and us less.
+    fn cues_per_request(&self, backend: &Backend) -> usize {
+        match backend {
+            Backend::Local(_) => 1,
+            Backend::Remote(_) => {
+                let hits = self.limit.unwrap_or(LIMIT_DEFAULT).max(1);
+                CUES_PER_REQUEST.min(LIMIT_MAX / hits).max(1)
+            }
+        }
+    }
+
+    fn answer_chunk(
+        &self,
+        backend: &Backend,
+        chunk: &[PlacedCue],
+        tick: &(impl Fn() + Sync),
+    ) -> Result<Vec<RankedLine>> {
+        let space = &self.space.space;
+        let line = |cue: &PlacedCue, recalled: &RecallOut| {
+            tick();
+            RankedLine::new(cue.id.clone(), recalled)
+        };
+        if chunk.len() > 1 {
+            match backend.recall_many(space, chunk.iter().map(|cue| cue.cue.clone()).collect()) {
+                Ok(replies) => {
+                    return Ok(chunk.iter().zip(&replies).map(|(cue, reply)| line(cue, reply)).collect());
+                }
+                // One by one, to see which it is.
+                Err(Fault::Refused(..)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        let alone = |cue: &PlacedCue| match backend.recall(space, cue.cue.clone()) {
+            Ok(recalled) => Ok(line(cue, &recalled)),
+            Err(fault) => Err(fault.at(&cue.place)),
+        };
+        chunk.iter().map(alone).collect()
     }
 }
 

@@ -7,12 +7,16 @@ use clap::Args;
 use engram::config::{Config, Loaded};
 use engram::{Engine, Options};
 use engram_server::{Metrics, ServeError, Server, init_log, stop_on_signals};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, mpsc};
 
+/// Threads that may block beside those of recalls and stores.
+const SPARE_THREADS: usize = 16;
 /// From this signal on nothing is waited for.
 const SIGNALS_MAX: u32 = 3;
 
@@ -69,10 +73,7 @@ impl Serve {
             ..Options::from_config(&config)
         };
         let engine = Engine::open(options)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.runtime.worker_threads)
-            .enable_all()
-            .build()
+        let runtime = runtime(&config)
             .map_err(|error| Fault::Failed(format!("cannot start the threads of the server: {error}")))?;
         let outcome = runtime.block_on(serve(config, engine, metrics, self.insecure, screen));
         // What still runs after a third signal is not waited for.
@@ -98,6 +99,25 @@ impl Serve {
         }
         Ok(loaded)
     }
+}
+
+/// The threads of the network, and those that block in place of it: as many as there are places for, and some that warm
+/// up, scrape and stop. They are named, so that `top -H` tells who is busy.
+fn runtime(config: &Config) -> io::Result<Runtime> {
+    let workers = config.runtime.worker_threads;
+    let begun = AtomicUsize::new(0);
+    let name = move || match begun.fetch_add(1, Ordering::Relaxed) {
+        at if at < workers => format!("engram-http-{at}"),
+        at => format!("engram-call-{}", at - workers),
+    };
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(
+            config.thread_pools.recall_workers + config.thread_pools.store_workers + SPARE_THREADS,
+        )
+        .thread_name_fn(name)
+        .enable_all()
+        .build()
 }
 
 async fn serve(
