@@ -1,5 +1,5 @@
 //! Measures the index on real vectors: seconds to build, microseconds to search, recall against the exact answer.
-//! `cargo run --release -p engram-core --example hnsw_measure -- FOLDER [m=32] [ef_construction=400] [batch=1] [threads=1]
+//! `cargo run --release -p engram-core --example hnsw_measure -- FOLDER [m=32] [ef_construction=400] [batch=8] [threads=1]
 //! [graph=FILE] [only=search] [simd=avx2] [huge=true] [prefetch_distance=12] [simd_batch_size=16]`, where FOLDER holds memories.npy and cues.npy (float16, rows x dimensions) and
 //! exact_top100_rows.npy (int32, cues x 100), or the peers' base.f32.npy, query.f32.npy and gt100.i32.npy. `graph` keeps
 //! the graph for the next run.
@@ -11,9 +11,11 @@
 )]
 
 use engram_core::Slot;
-use engram_core::hnsw::{Hnsw, HnswParams, InsertPlan, Scratch, Tuning};
+use engram_core::hnsw::{Hnsw, HnswParams, InsertPlan, Scratch, Tuning, exact_search};
 use engram_core::kernels::{Simd, choose};
 use engram_core::vector::{Paging, Vectors, unit};
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -23,7 +25,7 @@ fn main() {
         args.map(|arg| arg.split_once('=').map(|(a, b)| (a.into(), b.into())).unwrap()).collect();
     let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let number = |name: &str, default: usize| option(name).map_or(default, |value| value.parse().unwrap());
-    let (batch, threads) = (number("batch", 1), number("threads", 1));
+    let (batch, threads) = (number("batch", 8), number("threads", 1));
     let data = Data::read(&folder);
 
     let defaults = Tuning::default();
@@ -53,11 +55,12 @@ fn main() {
     };
     if saved.is_none() {
         let started = Instant::now();
-        let (prepare, commits) = build(&mut graph, &vectors, &slots, batch, threads);
+        let shared = RwLock::new(graph);
+        let commits = build(&shared, &vectors, &slots, batch, threads);
+        graph = shared.into_inner().unwrap();
         println!(
-            "build {:.2} s (prepare {:.2}, commit {:.2}, median {:?}, p99 {:?}, max {:?}), {params:?}, batch {batch}, threads {threads}",
+            "build {:.2} s (commits {:.2}, median {:?}, p99 {:?}, max {:?}), {params:?}, batch {batch}, threads {threads}",
             started.elapsed().as_secs_f64(),
-            prepare.as_secs_f64(),
             commits.iter().sum::<Duration>().as_secs_f64(),
             commits[commits.len() / 2],
             commits[commits.len() * 99 / 100],
@@ -77,7 +80,9 @@ fn main() {
     );
     search(&graph, &vectors, &data);
     if option("only") != Some("search") {
+        filtered(&graph, &vectors, &data);
         change(&mut graph, &vectors, &slots);
+        churn(&mut graph, &vectors, &data, &slots);
     }
 }
 
@@ -110,6 +115,59 @@ fn search(graph: &Hnsw, vectors: &Vectors, data: &Data) {
             times[cues.len() * 99 / 100]
         );
     }
+}
+
+/// Which nodes one in `divisor` is.
+fn passes(slot: Slot, divisor: u32) -> bool {
+    (slot.wrapping_mul(0x9e37_79b9) >> 7).is_multiple_of(divisor)
+}
+
+/// Searches of which a random half, tenth, ... of the nodes pass.
+fn filtered(graph: &Hnsw, vectors: &Vectors, data: &Data) {
+    let cues: Vec<Vec<f32>> = data.cues.chunks(data.dimensions).take(200).map(unit).collect();
+    let (mut scratch, mut out) = (Scratch::new(), Vec::new());
+    for divisor in [1, 2, 10, 100, 1000] {
+        let (mut times, mut found, mut wanted) = (Vec::new(), 0, 0);
+        for cue in &cues {
+            let filter = |slot: Slot| passes(slot, divisor);
+            let truth = exact_search(vectors, cue, 10, 0..vectors.slots_end() as Slot, filter);
+            let started = Instant::now();
+            graph.nearest(vectors, cue, 10, 100, filter, std::iter::empty(), &mut scratch, &mut out);
+            times.push(started.elapsed());
+            found += out.iter().filter(|(slot, _)| truth.iter().any(|(exact, _)| exact == slot)).count();
+            wanted += truth.len();
+        }
+        times.sort();
+        println!(
+            "1 in {divisor} passes, ef 100: recall@10 {:.4}, median {:?}, p99 {:?}",
+            found as f64 / wanted as f64,
+            times[times.len() / 2],
+            times[times.len() * 99 / 100]
+        );
+    }
+}
+
+/// Half of the nodes leave, one by one, and come back, as new ones would.
+fn churn(graph: &mut Hnsw, vectors: &Vectors, data: &Data, slots: &[Slot]) {
+    let mut scratch = Scratch::new();
+    let started = Instant::now();
+    for &slot in slots.iter().filter(|slot| passes(**slot, 2)) {
+        if graph.contains(slot) {
+            graph.remove(vectors, slot);
+        }
+        let level = graph.level_for((u64::from(slot) + 7).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        graph.insert(vectors, slot, level, &mut scratch);
+    }
+    for &slot in slots.iter().filter(|slot| !graph.contains(**slot)).collect::<Vec<_>>() {
+        let level = graph.level_for((u64::from(slot) + 7).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        graph.insert(vectors, slot, level, &mut scratch);
+    }
+    println!(
+        "half replaced in {:.1} s, unreachable {}",
+        started.elapsed().as_secs_f64(),
+        graph.unreachable().len()
+    );
+    search(graph, vectors, data);
 }
 
 /// Saves the graph, checks it, and removes every tenth node.
@@ -155,47 +213,38 @@ impl Data {
     }
 }
 
-/// Inserts the slots in order, each batch prepared against one graph by `threads` threads; gives the time of the
-/// preparing and, sorted, that of each commit.
+/// Inserts the slots as the engine does: each of `threads` threads takes the next `batch`, prepares it while others read
+/// too, and commits it alone. Gives, sorted, the time that each commit of a batch took.
 fn build(
-    graph: &mut Hnsw,
+    graph: &RwLock<Hnsw>,
     vectors: &Vectors,
     slots: &[Slot],
     batch: usize,
     threads: usize,
-) -> (Duration, Vec<Duration>) {
-    let mut scratches = vec![Scratch::new(); threads];
-    let (mut preparing, mut commits) = (Duration::ZERO, Vec::new());
-    for slots in slots.chunks(batch) {
-        let slots_of_batch = slots;
-        let started = Instant::now();
-        let prepare_part = |slots: &[Slot], scratch: &mut Scratch| -> Vec<InsertPlan> {
-            let level =
-                |slot: Slot| graph.level_for((u64::from(slot) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            slots
-                .iter()
-                .map(|&slot| graph.prepare(vectors, slot, level(slot), slots_of_batch, scratch))
-                .collect()
-        };
-        let plans: Vec<InsertPlan> = if threads == 1 {
-            prepare_part(slots, &mut scratches[0])
-        } else {
-            std::thread::scope(|scope| {
-                let parts = slots.chunks(slots.len().div_ceil(threads)).zip(&mut scratches);
-                let running: Vec<_> =
-                    parts.map(|(slots, scratch)| scope.spawn(move || prepare_part(slots, scratch))).collect();
-                running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-            })
-        };
-        preparing += started.elapsed();
-        for plan in plans {
+) -> Vec<Duration> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut scratch, mut commits) = (Scratch::new(), Vec::new());
+        while let Some(slots) = slots.chunks(batch).nth(next.fetch_add(1, Ordering::Relaxed)) {
+            let prepare = |slot: Slot, scratch: &mut Scratch| {
+                let graph = graph.read().unwrap();
+                let level = graph.level_for((u64::from(slot) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                graph.prepare(vectors, slot, level, slots, scratch)
+            };
+            let plans: Vec<InsertPlan> = slots.iter().map(|&slot| prepare(slot, &mut scratch)).collect();
+            let mut graph = graph.write().unwrap();
             let started = Instant::now();
-            graph.commit(vectors, plan);
+            plans.into_iter().for_each(|plan| graph.commit(vectors, plan));
             commits.push(started.elapsed());
         }
-    }
+        commits
+    };
+    let mut commits: Vec<Duration> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
     commits.sort();
-    (preparing, commits)
+    commits
 }
 
 /// The numbers of a C-ordered two-dimensional npy file and the length of its rows.

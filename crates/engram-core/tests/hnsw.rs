@@ -202,6 +202,30 @@ fn filters_hold_and_say_when_they_are_too_narrow() {
 }
 
 #[test]
+fn any_filter_finds_what_a_comparison_with_all_finds() {
+    let mut world = World::with_clusters(16, SMALL, 3_000);
+    for slot in 3_000..3_200 {
+        world.vectors.set(slot, &world.random.near(&world.centres));
+    }
+    for divisor in [1, 2, 10, 100, 1_000] {
+        let (mut hits, mut wanted) = (0, 0);
+        for _ in 0..50 {
+            let cue = unit(&world.random.near(&world.centres));
+            let filter = |slot: Slot| slot.is_multiple_of(divisor);
+            let exact = exact_search(&world.vectors, &cue, 10, 0..3_200, filter);
+            let mut found = Vec::new();
+            let beside = (3_000..3_200).filter(|&slot| filter(slot));
+            let World { graph, vectors, scratch, .. } = &mut world;
+            graph.nearest(vectors, &cue, 10, 64, filter, beside, scratch, &mut found);
+            assert!(found.len() == exact.len() && found.iter().all(|(slot, _)| filter(*slot)));
+            hits += found.iter().filter(|hit| exact.contains(hit)).count();
+            wanted += exact.len();
+        }
+        assert!(hits as f64 >= 0.98 * wanted as f64, "1 in {divisor}: {hits} of {wanted}");
+    }
+}
+
+#[test]
 fn churn_leaves_no_trace_and_no_hole() {
     let mut world = World::with_clusters(6, SMALL, 800);
     for step in 0..6_000 {

@@ -49,6 +49,9 @@ pub struct InsertPlan {
     layers: Vec<Vec<PlannedLink>>,
 }
 
+/// How many codes ahead the fetching runs when what was found is compared once more.
+const CODES_AHEAD: usize = 4;
+
 impl Hnsw {
     /// Prepares and commits in one step.
     pub fn insert(&mut self, vectors: &Vectors, slot: Slot, level: u8, scratch: &mut Scratch) {
@@ -71,27 +74,54 @@ impl Hnsw {
         let mut plan = InsertPlan { slot, level, layers: Vec::new() };
         let Some(entry) = self.entry else { return plan };
         let mut cue = std::mem::take(&mut scratch.cue);
-        let probe = ByCode::new(vectors, slot, &mut cue);
-        let top = self.levels[entry as usize];
-        self.descend(&probe, entry, level, scratch);
-        for layer in (0..=level.min(top)).rev() {
-            self.search_layer(&probe, layer, self.params.ef_construction, |_| true, scratch);
-            // The whole of what was found is where the next layer starts, as in the paper, so peers go elsewhere.
-            let mut candidates = std::mem::take(&mut scratch.found);
-            let nodes = candidates.len();
-            if layer == 0 {
-                let peers = peers.iter().filter(|&&peer| peer != slot && !self.contains(peer));
-                candidates.extend(peers.map(|&peer| Ranked::new(probe.similarity(peer), peer)));
-                if candidates.len() > nodes {
-                    candidates.sort_unstable_by(|a, b| b.cmp(a));
-                }
-            }
-            plan.layers.push(self.select(vectors, layer, &probe, &candidates, scratch));
-            scratch.found = candidates;
+        let own = ByCode::new(vectors, slot, &mut cue);
+        if vectors.coarse_suffices() {
+            self.plan(vectors, &own, &own.coarse(), entry, peers, scratch, &mut plan);
+        } else {
+            self.plan(vectors, &own, &own, entry, peers, scratch, &mut plan);
         }
         scratch.cue = cue;
-        plan.layers.reverse();
         plan
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of an insertion")]
+    fn plan<C: Compare>(
+        &self,
+        vectors: &Vectors,
+        own: &ByCode<'_>,
+        probe: &C,
+        entry: Slot,
+        peers: &[Slot],
+        scratch: &mut Scratch,
+        plan: &mut InsertPlan,
+    ) {
+        let top = self.levels[entry as usize];
+        self.descend(probe, entry, plan.level, scratch);
+        let mut candidates = std::mem::take(&mut scratch.candidates);
+        for layer in (0..=plan.level.min(top)).rev() {
+            self.search_layer(probe, layer, self.params.ef_construction, |_| true, scratch);
+            // The whole of what was found is where the next layer starts, as in the paper, so peers go elsewhere.
+            candidates.clear();
+            if C::KEEPS {
+                candidates.extend(&scratch.found);
+            } else {
+                scratch.found.iter().take(CODES_AHEAD).for_each(|ahead| own.prefetch(ahead.slot()));
+                for (at, found) in scratch.found.iter().enumerate() {
+                    if let Some(ahead) = scratch.found.get(at + CODES_AHEAD) {
+                        own.prefetch(ahead.slot());
+                    }
+                    candidates.push(Ranked::new(own.similarity(found.slot()), found.slot()));
+                }
+            }
+            if layer == 0 {
+                let peers = peers.iter().filter(|&&peer| peer != own.slot() && !self.contains(peer));
+                candidates.extend(peers.map(|&peer| Ranked::new(own.similarity(peer), peer)));
+            }
+            candidates.sort_unstable_by(|a, b| b.cmp(a));
+            plan.layers.push(self.select(vectors, layer, own, &candidates, scratch));
+        }
+        scratch.candidates = candidates;
+        plan.layers.reverse();
     }
 
     /// Links the node as planned (the rest of algorithm 1), in microseconds. Neighbours that have left since are passed

@@ -19,6 +19,15 @@ const VISITS_EF_MIN: usize = 16;
 /// `examples/hnsw_measure.md`.
 const ROWS_AHEAD: usize = 2;
 
+/// Comparing this many codes for each unit of ef takes about as long as a walk.
+const SCANNED_PER_EF: usize = 16;
+
+/// Nodes of which a filter is asked beforehand.
+const SAMPLED: usize = 64;
+
+/// How many codes ahead the fetching runs when slots are scanned one after the other.
+const SCAN_AHEAD: usize = 16;
+
 /// Of what a search has found by codes, this many times k, and this many more, are ordered by their rows. The cosine of
 /// codes is off by .001 or so, which moves a neighbour by few places.
 const ROWS_PER_K: usize = 2;
@@ -29,6 +38,8 @@ const ROWS_MORE: usize = 8;
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
     epoch: u8,
+    /// Whether this pass keeps what came out.
+    keeps: bool,
     /// For each slot the last epoch that compared it.
     seen: Vec<u8>,
     /// And what came out, where an insertion will ask.
@@ -39,6 +50,11 @@ pub struct Scratch {
     fresh: Vec<Slot>,
     /// In: where the search of a layer starts. Out: what it found, best first.
     pub(super) found: Vec<Ranked>,
+    /// What an insertion may link to, best first.
+    pub(super) candidates: Vec<Ranked>,
+    /// For `nearest`: what is scanned, and what the graph found.
+    slots: Vec<Slot>,
+    walked: Vec<(Slot, f32)>,
     /// Codes of what is searched for, and of one side of a pair.
     pub(super) cue: CueCode,
     pub(super) side: CueCode,
@@ -114,6 +130,11 @@ impl<'a> ByCode<'a> {
     pub(super) fn slot(&self) -> Slot {
         self.slot
     }
+
+    /// To walk by, where upper halves suffice.
+    pub(super) fn coarse(&self) -> impl Compare {
+        ByOwnCoarse { by: ByCoarse { vectors: self.vectors, cue: self.cue }, slot: self.slot }
+    }
 }
 
 impl Compare for ByCode<'_> {
@@ -121,14 +142,40 @@ impl Compare for ByCode<'_> {
 
     #[inline]
     fn similarity(&self, slot: Slot) -> f32 {
-        // Multiplying spreads the bits that differ upwards; the top seven stand for steps of an f32 just below 1.
-        let steps = (self.slot ^ slot).wrapping_mul(0x9e37_79b9) >> 25;
-        self.cue.similarity(self.vectors.code(slot)) - steps as f32 * (f32::EPSILON / 2.0)
+        self.cue.similarity(self.vectors.code(slot)) - preference(self.slot, slot)
     }
 
     #[inline]
     fn prefetch(&self, slot: Slot) {
         self.vectors.prefetch_code(slot);
+    }
+}
+
+/// What is taken off the similarity of a pair. Multiplying spreads the bits that differ upwards; the top seven stand for
+/// steps of an f32 just below 1.
+#[inline]
+fn preference(a: Slot, b: Slot) -> f32 {
+    let steps = (a ^ b).wrapping_mul(0x9e37_79b9) >> 25;
+    steps as f32 * (f32::EPSILON / 2.0)
+}
+
+/// The same by upper halves.
+struct ByOwnCoarse<'a> {
+    by: ByCoarse<'a>,
+    slot: Slot,
+}
+
+impl Compare for ByOwnCoarse<'_> {
+    const KEEPS: bool = false;
+
+    #[inline]
+    fn similarity(&self, slot: Slot) -> f32 {
+        self.by.similarity(slot) - preference(self.slot, slot)
+    }
+
+    #[inline]
+    fn prefetch(&self, slot: Slot) {
+        self.by.prefetch(slot);
     }
 }
 
@@ -151,6 +198,7 @@ impl Scratch {
             self.epoch = 0;
         }
         self.epoch += 1;
+        self.keeps = keeps;
         self.frontier.clear();
         self.nearest.clear();
     }
@@ -172,19 +220,23 @@ impl Scratch {
         }
     }
 
-    /// Similarity of the node to what is searched for, if this pass, one by codes, has compared it.
+    /// Similarity of the node to what is searched for, if this pass has compared it, and by whole codes.
     #[inline]
     pub(super) fn known(&self, slot: Slot) -> Option<f32> {
-        let seen = self.seen.get(slot as usize).is_some_and(|&seen| seen == self.epoch);
+        let seen = self.keeps && self.seen.get(slot as usize).is_some_and(|&seen| seen == self.epoch);
         seen.then(|| self.similarities[slot as usize])
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.seen.capacity()
             + self.similarities.capacity() * size_of::<f32>()
-            + (self.frontier.capacity() + self.nearest.capacity() + self.found.capacity())
+            + (self.frontier.capacity()
+                + self.nearest.capacity()
+                + self.found.capacity()
+                + self.candidates.capacity())
                 * size_of::<Ranked>()
-            + self.fresh.capacity() * size_of::<Slot>()
+            + (self.fresh.capacity() + self.slots.capacity()) * size_of::<Slot>()
+            + self.walked.capacity() * size_of::<(Slot, f32)>()
             + self.cue.bytes()
             + self.side.bytes()
     }
@@ -218,17 +270,62 @@ impl Hnsw {
             let probe = ByCoarse { vectors, cue: &cue };
             self.descend(&probe, entry, 0, scratch);
             self.search_layer(&probe, 0, ef, filter, scratch);
-            rank_by_codes(vectors, &cue, &mut scratch.found);
         } else {
             let probe = ByWhole { vectors, cue: &cue };
             self.descend(&probe, entry, 0, scratch);
             self.search_layer(&probe, 0, ef, filter, scratch);
         }
-        scratch.found.truncate(k.saturating_mul(ROWS_PER_K).saturating_add(ROWS_MORE));
-        rank_by_rows(vectors, unit, &mut scratch.found);
+        rank(vectors, unit, &cue, k, &mut scratch.found);
         scratch.cue = cue;
         out.extend(scratch.found.iter().take(k).map(|found| (found.slot(), found.similarity())));
         out.len()
+    }
+
+    /// As `search`, and always k where k pass: from the graph, or by comparing all that pass where those are few, or where
+    /// the graph did not find as many. `beside` are slots with rows that pass and are not nodes.
+    #[expect(clippy::too_many_arguments, reason = "as for search")]
+    pub fn nearest(
+        &self,
+        vectors: &Vectors,
+        unit: &[f32],
+        k: usize,
+        ef: usize,
+        filter: impl Fn(Slot) -> bool + Copy,
+        beside: impl Iterator<Item = Slot>,
+        scratch: &mut Scratch,
+        out: &mut Vec<(Slot, f32)>,
+    ) {
+        let wanted = k.min(self.len());
+        let is_complete = self.passing(filter) > SCANNED_PER_EF * ef.max(k)
+            && self.search(vectors, unit, wanted, ef, filter, scratch, out) >= wanted;
+        let mut slots = std::mem::take(&mut scratch.slots);
+        slots.clear();
+        slots.extend(beside);
+        if is_complete {
+            if !slots.is_empty() {
+                let mut walked = std::mem::take(&mut scratch.walked);
+                walked.clone_from(out);
+                scan(vectors, unit, k, &slots, scratch, out);
+                out.append(&mut walked);
+                out.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                out.truncate(k);
+                scratch.walked = walked;
+            }
+        } else {
+            slots.extend(self.nodes().filter(|&slot| filter(slot)));
+            scan(vectors, unit, k, &slots, scratch, out);
+        }
+        scratch.slots = slots;
+    }
+
+    /// About how many nodes pass, from a sample spread evenly.
+    fn passing(&self, filter: impl Fn(Slot) -> bool) -> usize {
+        let slots = self.levels.len();
+        let step = slots.div_ceil(SAMPLED).max(1);
+        let sampled =
+            || (0..slots).step_by(step).map(|slot| slot as Slot).filter(|&slot| self.contains(slot));
+        let passing = sampled().filter(|&slot| filter(slot)).count();
+        self.len() * passing / sampled().count().max(1)
     }
 
     /// Walks greedily from the entry point down to the layer above `level`; leaves in `found` where to go on from.
@@ -323,6 +420,61 @@ fn pick_unseen(links: &[Slot], epoch: u8, seen: &mut [u8], fresh: &mut Vec<Slot>
         *seen = epoch;
     }
     fresh.truncate(count);
+}
+
+/// The k of `slots` nearest to `unit` (of length 1), best first, of equals the lower slot first, by comparing the codes of
+/// all and the rows of the best: nearly always what `exact_search` finds, for an eighth of the reading. Each slot has a row
+/// and comes once.
+pub fn scan(
+    vectors: &Vectors,
+    unit: &[f32],
+    k: usize,
+    slots: &[Slot],
+    scratch: &mut Scratch,
+    out: &mut Vec<(Slot, f32)>,
+) {
+    out.clear();
+    let mut cue = std::mem::take(&mut scratch.cue);
+    cue.set(unit);
+    if vectors.coarse_suffices() {
+        scan_by(&ByCoarse { vectors, cue: &cue }, rows_ranked(k), slots, scratch);
+    } else {
+        scan_by(&ByWhole { vectors, cue: &cue }, rows_ranked(k), slots, scratch);
+    }
+    rank(vectors, unit, &cue, k, &mut scratch.found);
+    scratch.cue = cue;
+    out.extend(scratch.found.iter().take(k).map(|found| (found.slot(), found.similarity())));
+}
+
+/// Leaves in `found` the `count` of the slots that are nearest by the probe, best first.
+fn scan_by<C: Compare>(probe: &C, count: usize, slots: &[Slot], scratch: &mut Scratch) {
+    let Scratch { nearest, found, .. } = scratch;
+    nearest.clear();
+    for (at, &slot) in slots.iter().enumerate() {
+        if let Some(&ahead) = slots.get(at + SCAN_AHEAD) {
+            probe.prefetch(ahead);
+        }
+        let ranked = Ranked::new(probe.similarity(slot), slot);
+        if nearest.len() < count {
+            nearest.push(Reverse(ranked));
+        } else if nearest.peek().is_some_and(|worst| ranked > worst.0) {
+            *nearest.peek_mut().expect("it was peeked at just now") = Reverse(ranked);
+        }
+    }
+    found.clear();
+    found.extend(nearest.drain().map(|Reverse(ranked)| ranked));
+}
+
+/// How many of what was found by codes are ordered by their rows.
+fn rows_ranked(k: usize) -> usize {
+    k.saturating_mul(ROWS_PER_K).saturating_add(ROWS_MORE)
+}
+
+/// Orders what was found by codes, or their upper halves: all by whole codes, and what may be among the best k by rows.
+fn rank(vectors: &Vectors, unit: &[f32], cue: &CueCode, k: usize, found: &mut Vec<Ranked>) {
+    rank_by_codes(vectors, cue, found);
+    found.truncate(rows_ranked(k));
+    rank_by_rows(vectors, unit, found);
 }
 
 /// Puts what a search by the upper halves of codes has found into the order of whole codes.
