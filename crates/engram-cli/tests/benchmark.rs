@@ -177,7 +177,7 @@ fn report(folder: &Path, file: &str, change: impl Fn(&mut Value)) -> String {
         "setup": {"subject": "engine in this process", "is_server": false, "data": "generated", "memories": 10, "dimensions": 4, "seed": 42, "mix": "recall=100", "cue": "both", "limit": 10, "seconds": 10.0, "set": []},
         "stored": null,
         "accuracy": {"recall_at_10": 0.99, "cues": 100},
-        "loads": [{"clients": 8, "rate": null, "loop": "closed", "seconds": 10.0, "all": figures, "operations": {"recall": figures}, "failure": null, "cores": {"benchmark": 1.5, "server": null}, "resident_bytes": 1000, "hits_by_tier": {"hot": 1}}],
+        "loads": [{"clients": 8, "rate": null, "loop": "closed", "seconds": 10.0, "all": figures, "operations": {"recall": figures}, "failure": null, "cores": {"benchmark": 1.5, "server": null}, "cpu_ms": 15.0, "resident_bytes": 1000, "hits_by_tier": {"hot": 1}}],
         "memory": {"memory_bytes": 2000, "data_bytes": 1000, "memory_of_data": 2.0},
     });
     change(&mut report);

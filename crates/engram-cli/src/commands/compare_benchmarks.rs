@@ -181,6 +181,9 @@ fn pairs(before: &Report, after: &Report) -> Vec<Pair> {
                 push(format!("{name} {percentile} (ms)"), one, two, aim);
             }
         }
+        if let (Some(one), Some(two)) = (load.cpu_ms, other.cpu_ms) {
+            push("processor (ms/operation)".into(), one, two, Aim::Lower);
+        }
         if let (Some(one), Some(two)) = (load.cores.sum(), other.cores.sum()) {
             push("cores".into(), one, two, Aim::Beside);
         }

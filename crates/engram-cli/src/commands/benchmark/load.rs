@@ -51,6 +51,9 @@ pub(crate) struct Load {
     /// The first failure.
     pub(crate) failure: Option<String>,
     pub(crate) cores: Cores,
+    /// Processor time of an answered operation, in milliseconds over all cores, of server and clients together. Other
+    /// work on the machine changes it least of all figures.
+    pub(crate) cpu_ms: Option<f64>,
     /// Of the server, or of this process.
     pub(crate) resident_bytes: Option<u64>,
     /// Hits of recalls by tier.
@@ -87,14 +90,18 @@ impl Plan<'_> {
         let (tally, lasted) = self.spend(step, self.duration, "measuring", &mut clients)?;
         let after = self.subject.used(&self.asks.space)?;
         let seconds = lasted.as_secs_f64();
+        let all = tally.all(lasted);
+        let cores = after.cores_since(&before, seconds);
+        let cpu_ms = cores.sum().filter(|_| all.count > 0).map(|cores| 1000.0 * cores / all.per_second);
         Ok(Load {
             step,
             r#loop: if step.rate.is_some() { "open" } else { "closed" }.into(),
             seconds,
-            all: tally.all(lasted),
+            all,
             operations: tally.operations(lasted),
             failure: tally.failure,
-            cores: after.cores_since(&before, seconds),
+            cores,
+            cpu_ms,
             resident_bytes: after.resident_bytes,
             hits_by_tier: tally.tiers,
         })
