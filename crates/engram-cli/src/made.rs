@@ -2,6 +2,7 @@
 //! and told from those of another machine.
 
 use crate::screen::sized;
+use engram::Simd;
 use engram::clock::{self, Clock};
 use engram::config::Machine;
 use serde::{Deserialize, Serialize};
@@ -28,9 +29,9 @@ pub(crate) struct Made {
     /// The system and its version.
     #[serde(default)]
     system: String,
-    /// Instruction sets that the processor has, of those that change anything here.
+    /// The best set of instructions for distances that the processor has.
     #[serde(default)]
-    simd: Vec<String>,
+    simd: String,
 }
 
 impl Made {
@@ -48,7 +49,7 @@ impl Made {
             cores: machine.cores,
             memory_bytes: machine.memory_bytes,
             system: system(),
-            simd: instruction_sets(&machine),
+            simd: Simd::best().name().into(),
         }
     }
 
@@ -70,7 +71,7 @@ impl Made {
             ("cores", self.cores.to_string()),
             ("memory of the machine", self.memory_bytes.map_or_else(|| "unknown".into(), sized)),
             ("system", self.system.clone()),
-            ("instruction sets", self.simd.join(" ")),
+            ("instructions", self.simd.clone()),
         ]
     }
 
@@ -92,11 +93,6 @@ fn commit() -> Option<String> {
     let root = git(&["rev-parse", "--show-toplevel"])?;
     Path::new(&root).join("crates/engram-core").is_dir().then_some(())?;
     git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
-}
-
-fn instruction_sets(machine: &Machine) -> Vec<String> {
-    let known = [("avx2", machine.avx2), ("avx512", machine.avx512)];
-    known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// `linux x86_64 6.1.0`, as far as it can be told.

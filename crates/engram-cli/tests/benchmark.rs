@@ -173,7 +173,7 @@ fn report(folder: &Path, file: &str, change: impl Fn(&mut Value)) -> String {
     let mut figures = json!({"count": 1000, "per_second": 100.0, "errors": 0, "late": 0, "not_begun": 0});
     figures.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
     let mut report = json!({
-        "made": {"command": ["engram", "benchmark"], "version": "0.1.0", "build": "release", "date": "2026-01-01T00:00:00Z", "processor": "P", "cores": 2, "system": "linux", "simd": ["avx2"]},
+        "made": {"command": ["engram", "benchmark"], "version": "0.1.0", "build": "release", "date": "2026-01-01T00:00:00Z", "processor": "P", "cores": 2, "system": "linux", "simd": "avx2"},
         "setup": {"subject": "engine in this process", "is_server": false, "data": "generated", "memories": 10, "dimensions": 4, "seed": 42, "mix": "recall=100", "cue": "both", "limit": 10, "seconds": 10.0, "set": []},
         "stored": null,
         "accuracy": {"recall_at_10": 0.99, "cues": 100},

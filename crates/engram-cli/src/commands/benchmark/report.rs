@@ -194,7 +194,7 @@ impl Load {
             (_, Some(both)) => used.push(format!("cores {both}")),
             _ => {}
         }
-        used.extend(self.cpu_ms.map(|ms| format!("{} ms of them an operation", milliseconds(ms))));
+        used.extend(self.cpu_ms.map(|ms| format!("processor {} ms an operation", milliseconds(ms))));
         used.extend(self.resident_bytes.map(|bytes| format!("resident {}", sized(bytes))));
         let hits: u64 = self.hits_by_tier.values().sum();
         let share = |count: u64| percent(count as f32 / hits as f32);
