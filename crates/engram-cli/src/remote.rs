@@ -22,6 +22,9 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// Of an answer that is not Engram's, so much is shown.
 const FOREIGN_CHARS_MAX: usize = 200;
 
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+
 /// A server and how to reach it.
 pub(crate) struct Remote {
     agent: Agent,
@@ -65,33 +68,37 @@ impl Remote {
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
         let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
-        self.read(self.send(Method::GET, &path, Vec::new())?)
+        self.read(self.send(Method::GET, &path, None)?)
     }
 
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        self.read(self.send(Method::POST, path, json(body))?)
+        self.read(self.send(Method::POST, path, Some((JSON, json(body))))?)
+    }
+
+    /// Numbers as bytes, to those paths that take them.
+    pub(crate) fn post_numbers<T: DeserializeOwned>(&self, path: &str, numbers: &[f32]) -> Result<T> {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        self.read(self.send(Method::POST, path, Some((BYTES, bytes)))?)
     }
 
     pub(crate) fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        self.read(self.send(Method::PUT, path, json(body))?)
+        self.read(self.send(Method::PUT, path, Some((JSON, json(body))))?)
     }
 
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.read(self.send(Method::DELETE, path, Vec::new())?)
+        self.read(self.send(Method::DELETE, path, None)?)
     }
 
-    fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Body>> {
+    fn send(&self, method: Method, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<Response<Body>> {
         let mut request = Request::builder().method(method).uri(format!("{}/api/v1/{path}", self.url));
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        let sent = if body.is_empty() {
-            request.body(()).map(|request| self.agent.run(request))
-        } else {
-            request
-                .header("content-type", "application/json")
-                .body(body)
-                .map(|request| self.agent.run(request))
+        let sent = match body {
+            None => request.body(()).map(|request| self.agent.run(request)),
+            Some((kind, bytes)) => {
+                request.header("content-type", kind).body(bytes).map(|request| self.agent.run(request))
+            }
         };
         match sent {
             Ok(answer) => answer.map_err(|error| self.unreachable(&error)),

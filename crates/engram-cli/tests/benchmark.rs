@@ -141,7 +141,8 @@ fn memories_of_files_are_stored_once_and_kept() {
 fn what_cannot_be_measured_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let data = name(folder.path(), "data");
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
+        (&["--binary", "--cue", "vector"], "--binary is for --cue vector and a server"),
         (&["--mix", "recall=80,store=5"], "the shares sum to 85, they must sum to 100 percent"),
         (&["--mix", "remember=100"], "no operation \"remember\"; known are recall, activate, store"),
         (&["--rate", "0"], "\"0\" must be a number of operations a second, from 0.1"),
@@ -174,7 +175,7 @@ fn report(folder: &Path, file: &str, change: impl Fn(&mut Value)) -> String {
     figures.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
     let mut report = json!({
         "made": {"command": ["engram", "benchmark"], "version": "0.1.0", "build": "release", "date": "2026-01-01T00:00:00Z", "processor": "P", "cores": 2, "system": "linux", "simd": "avx2"},
-        "setup": {"subject": "engine in this process", "is_server": false, "data": "generated", "memories": 10, "dimensions": 4, "seed": 42, "mix": "recall=100", "cue": "both", "limit": 10, "seconds": 10.0, "set": []},
+        "setup": {"subject": "engine in this process", "is_server": false, "data": "generated", "memories": 10, "dimensions": 4, "seed": 42, "mix": "recall=100", "cue": "both", "is_binary": false, "limit": 10, "seconds": 10.0, "set": []},
         "stored": null,
         "accuracy": {"recall_at_10": 0.99, "cues": 100},
         "loads": [{"clients": 8, "rate": null, "loop": "closed", "seconds": 10.0, "all": figures, "operations": {"recall": figures}, "failure": null, "cores": {"benchmark": 1.5, "server": null}, "cpu_ms": 15.0, "resident_bytes": 1000, "hits_by_tier": {"hot": 1}}],

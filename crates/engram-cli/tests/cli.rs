@@ -743,7 +743,8 @@ fn a_benchmark_of_a_server_leaves_nothing_there() {
     let (server, log) = Server::start(&folder.path("data"), ENGRAM, &["serve"]);
     let short =
         ["benchmark", "--duration", "200ms", "--warmup", "0", "--memories", "50", "--dimensions", "8"];
-    let mut benchmark = command(&[&short[..], &["--rate", "100", "--json"]].concat());
+    let more = ["--rate", "100", "--cue", "vector", "--binary", "--json"];
+    let mut benchmark = command(&[&short[..], &more].concat());
     let output = benchmark.env("ENGRAM_URL", &server.url).output().unwrap();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

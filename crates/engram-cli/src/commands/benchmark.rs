@@ -99,6 +99,9 @@ pub(crate) struct Benchmark {
     /// What a cue consists of
     #[arg(long, value_enum, default_value = "both", help_heading = "What is stored and asked")]
     cue: CueBy,
+    /// Send a server the vector of a cue as bytes rather than JSON; for --cue vector
+    #[arg(long, help_heading = "What is stored and asked")]
+    binary: bool,
     /// Hits that a recall asks for, 1 to 1000
     #[arg(long, value_name = "N", default_value = "10", value_parser = steps::limit, help_heading = "What is stored and asked")]
     limit: usize,
@@ -143,6 +146,9 @@ impl Benchmark {
             Subject::open(self.url.as_deref(), self.data_dir.as_deref(), self.config.as_deref(), &self.set)?;
         if self.keep && subject.is_temporary() {
             return usage("--keep is for --data-dir or --url: a temporary folder goes away");
+        }
+        if self.binary && (self.cue != CueBy::Vector || !subject.is_server()) {
+            return usage("--binary is for --cue vector and a server: bytes hold no words, and need a wire");
         }
         let report = subject.with(|subject| {
             let found = subject.backend.space(&self.space);
@@ -192,7 +198,8 @@ impl Benchmark {
             wait_for_index(backend, &self.space, interrupt)?;
         }
         let ids = data.ids(backend, &self.space)?;
-        let asks = Asks::new(&self.space, data.samples()?, ids, cues, self.cue, self.limit)?;
+        let mut asks = Asks::new(&self.space, data.samples()?, ids, cues, self.cue, self.limit)?;
+        asks.is_binary = self.binary;
         let accuracy = asks.accuracy(backend)?;
         let setup = self.setup(subject, data, &backend.space(&self.space)?);
         let memory = subject.memory(&self.space)?;
@@ -242,6 +249,7 @@ impl Benchmark {
             seed: self.seed,
             mix: self.mix.to_string(),
             cue: self.cue,
+            is_binary: self.binary,
             limit: self.limit,
             seconds: self.duration.as_secs_f64(),
             set: self.set.clone(),

@@ -140,6 +140,7 @@ fn differences(before: &Report, after: &Report) -> Vec<String> {
         ("seed", one.seed.to_string(), other.seed.to_string()),
         ("mix", one.mix.clone(), other.mix.clone()),
         ("cue", format!("{:?}", one.cue).to_lowercase(), format!("{:?}", other.cue).to_lowercase()),
+        ("cues as bytes", one.is_binary.to_string(), other.is_binary.to_string()),
         ("limit", one.limit.to_string(), other.limit.to_string()),
         ("seconds", one.seconds.to_string(), other.seconds.to_string()),
         ("loads", loads(before), loads(after)),

@@ -39,6 +39,8 @@ pub(crate) enum CueBy {
 pub(crate) struct Asks {
     pub(crate) space: String,
     cues: Vec<CueIn>,
+    /// Whether a server gets the vector of a cue as bytes, and nothing else.
+    pub(crate) is_binary: bool,
     samples: Vec<Sample>,
     ids: Vec<String>,
 }
@@ -85,7 +87,7 @@ impl Asks {
                 "the data have nothing that --cue asks for; choose another one of both, vector, text",
             );
         }
-        Ok(Self { space: space.to_owned(), cues, samples, ids })
+        Ok(Self { space: space.to_owned(), cues, is_binary: false, samples, ids })
     }
 
     /// By vectors where there are any, and without spreading: what an approximate index may lose.
@@ -143,8 +145,13 @@ impl<'a> Client<'a> {
         let space = &self.asks.space;
         match operation {
             Operation::Recall => {
-                let cue = self.asks.cues[self.random.usize(0..self.asks.cues.len())].clone();
-                let recalled = self.backend.recall(space, cue)?;
+                let cue = &self.asks.cues[self.random.usize(0..self.asks.cues.len())];
+                let recalled: RecallOut = match (&self.backend, &cue.embedding, cue.limit) {
+                    (Backend::Remote(remote), Some(vector), Some(limit)) if self.asks.is_binary => {
+                        remote.post_numbers(&format!("spaces/{space}/recall?limit={limit}"), vector)?
+                    }
+                    _ => self.backend.recall(space, cue.clone())?,
+                };
                 recalled.hits.iter().for_each(|hit| tally.hit(&hit.tier));
             }
             Operation::Activate => {

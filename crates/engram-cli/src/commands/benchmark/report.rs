@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) mix: String,
     pub(crate) cue: CueBy,
+    /// Whether vectors of cues were sent as bytes.
+    pub(crate) is_binary: bool,
     pub(crate) limit: usize,
     pub(crate) seconds: f64,
     /// Settings that were given with --set.
