@@ -1,4 +1,4 @@
-//! Measures durable writes: `cargo run --release -p engram --example write_measure -- [seconds=3] [folder=DIR] [embeds=true]
+//! Measures durable writes: `cargo run --release -p engram --example write_measure -- [seconds=3] [folder=DIR] [embeds=true] [sync=none]
 //! [ingest=N]`.
 //! First what the disk does alone (append 1 KiB, fdatasync, one thread), then stores of 512 bytes of text, one a request,
 //! by 1, 8 and 64 threads; between them the disk again, because it varies. `ingest=N` stores N vectors of 768 numbers in
@@ -10,7 +10,7 @@
 )]
 
 use engram::clock::Stopwatch;
-use engram::{Cue, Engine, NewMemory, Options, RecallOptions, Space, SpaceName, StoreOptions};
+use engram::{Cue, Engine, NewMemory, Options, RecallOptions, Space, SpaceName, StoreOptions, SyncMode};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ fn main() {
     let parent = option("folder").unwrap_or_else(|| ".".into());
     let folder = tempfile::tempdir_in(parent).unwrap();
     let embeds_texts = option("embeds").is_none_or(|text| text == "true");
-    let options = Options { embeds_texts, ..Options::new(folder.path().join("data")) };
+    let sync = if option("sync").as_deref() == Some("none") { SyncMode::None } else { SyncMode::Always };
+    let options = Options { embeds_texts, sync, ..Options::new(folder.path().join("data")) };
     let engine = Engine::open(options).unwrap();
     let space = engine.space_or_new(&SpaceName::new("measured").unwrap()).unwrap();
     if let Some(count) = option("ingest") {
