@@ -125,9 +125,10 @@ fn ingest(engine: &Engine, space: &Arc<Space>, count: usize) {
     println!("ingest {:.0}/s, visible at once", count as f64 / all.elapsed().as_secs_f64());
     let elapsed = recalls.iter().sum();
     report("recall of the last", recalls, elapsed);
-    engine.work_off();
+    // Helps the background threads, and waits while they hold the last ones.
     while space.summary().unindexed > 0 {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        engine.work_off();
+        std::thread::yield_now();
     }
     println!("with the index done {:.0}/s", count as f64 / all.elapsed().as_secs_f64());
 }
