@@ -69,6 +69,18 @@ fn weight_units(count: u32) -> u64 {
     (weight / WEIGHT_UNIT) as u64
 }
 
+/// What stands around a memory. Together, because a recall asks for all of it of many memories.
+#[derive(Debug, Clone, Copy)]
+struct Around {
+    next: Slot,
+    previous: Slot,
+    context: HubId,
+    /// Terms of the memory, with repeats.
+    words: u32,
+}
+
+const NOTHING_AROUND: Around = Around { next: NOBODY, previous: NOBODY, context: HubId::MAX, words: 0 };
+
 /// An explicit link as seen from one of its ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edge {
@@ -95,9 +107,7 @@ pub struct Graph {
     contexts: Vec<Context>,
     contexts_free: Vec<HubId>,
     /// By slot.
-    context_of: Vec<HubId>,
-    next: Vec<Slot>,
-    previous: Vec<Slot>,
+    around: Vec<Around>,
     /// Pairs of neighbours over all contexts.
     adjacent_pairs: usize,
 
@@ -120,10 +130,8 @@ impl Graph {
     /// Makes room for `slot`.
     pub fn reserve(&mut self, slot: Slot) {
         let slots = slot as usize + 1;
-        if self.next.len() < slots {
-            self.context_of.resize(slots, HubId::MAX);
-            self.next.resize(slots, NOBODY);
-            self.previous.resize(slots, NOBODY);
+        if self.around.len() < slots {
+            self.around.resize(slots, NOTHING_AROUND);
             self.entities_of.resize_with(slots, Vec::new);
             self.out.resize_with(slots, Vec::new);
             self.incoming.resize_with(slots, Vec::new);
@@ -132,22 +140,32 @@ impl Graph {
 
     /// One more than the largest slot that there is room for.
     pub fn slots(&self) -> usize {
-        self.next.len()
+        self.around.len()
     }
 
-    /// Puts the memory at `place`, which has so many `words`, into the context `name`.
-    pub fn join_context(&mut self, name: &str, place: Place, words: u32) {
+    /// Notes how many terms the memory in `slot` has, with repeats.
+    pub fn set_words(&mut self, slot: Slot, words: u32) {
+        self.around[slot as usize].words = words;
+    }
+
+    /// Terms of the memory in `slot`, with repeats.
+    pub fn words(&self, slot: Slot) -> u32 {
+        self.around.get(slot as usize).map_or(0, |around| around.words)
+    }
+
+    /// Puts the memory at `place`, whose words are noted, into the context `name`.
+    pub fn join_context(&mut self, name: &str, place: Place) {
         let id =
             hub(&mut self.context_ids, &mut self.contexts, &mut self.contexts_free, name, |context, name| {
                 context.name = name;
             });
         let context = &mut self.contexts[id as usize];
-        context.words += u64::from(words);
+        context.words += u64::from(self.around[place.slot as usize].words);
         let members = &mut context.members;
         let at = members.partition_point(|member| *member < place);
         members.insert(at, place);
         self.adjacent_pairs += usize::from(members.len() > 1);
-        self.context_of[place.slot as usize] = id;
+        self.around[place.slot as usize].context = id;
         let before = at.checked_sub(1).map_or(NOBODY, |at| members[at].slot);
         let after = members.get(at + 1).map_or(NOBODY, |member| member.slot);
         self.chain(before, place.slot);
@@ -155,9 +173,9 @@ impl Graph {
     }
 
     /// Takes the memory at `place` out of its context, which closes the gap.
-    pub fn leave_context(&mut self, place: Place, words: u32) {
+    pub fn leave_context(&mut self, place: Place) {
         let slot = place.slot as usize;
-        let id = std::mem::replace(&mut self.context_of[slot], HubId::MAX);
+        let Around { next: after, previous: before, context: id, words } = self.around[slot];
         if id == HubId::MAX {
             return;
         }
@@ -171,38 +189,36 @@ impl Graph {
         } else {
             self.adjacent_pairs -= 1;
         }
-        let (before, after) = (self.previous[slot], self.next[slot]);
         self.chain(before, NOBODY);
         self.chain(NOBODY, after);
         if before != NOBODY && after != NOBODY {
             self.chain(before, after);
         }
-        self.next[slot] = NOBODY;
-        self.previous[slot] = NOBODY;
+        self.around[slot] = Around { words, ..NOTHING_AROUND };
     }
 
     fn chain(&mut self, before: Slot, after: Slot) {
         if before != NOBODY {
-            self.next[before as usize] = after;
+            self.around[before as usize].next = after;
         }
         if after != NOBODY {
-            self.previous[after as usize] = before;
+            self.around[after as usize].previous = before;
         }
     }
 
     /// The memory after this one in its context.
     pub fn next(&self, slot: Slot) -> Option<Slot> {
-        self.next.get(slot as usize).copied().filter(|&other| other != NOBODY)
+        self.around.get(slot as usize).map(|around| around.next).filter(|&other| other != NOBODY)
     }
 
     /// The memory before this one in its context.
     pub fn previous(&self, slot: Slot) -> Option<Slot> {
-        self.previous.get(slot as usize).copied().filter(|&other| other != NOBODY)
+        self.around.get(slot as usize).map(|around| around.previous).filter(|&other| other != NOBODY)
     }
 
     /// The context of a memory.
     pub fn context_of(&self, slot: Slot) -> Option<HubId> {
-        self.context_of.get(slot as usize).copied().filter(|&id| id != HubId::MAX)
+        self.around.get(slot as usize).map(|around| around.context).filter(|&id| id != HubId::MAX)
     }
 
     /// Members of a context, in order.
@@ -358,6 +374,28 @@ impl Graph {
     /// Links that lead to a memory, ordered by source, then kind.
     pub fn incoming(&self, slot: Slot) -> &[Edge] {
         self.incoming.get(slot as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Bytes that it takes, without what an allocator adds, and without what use has taught.
+    pub fn bytes(&self) -> usize {
+        let rows = self.out.iter().chain(&self.incoming);
+        let edges =
+            rows.map(|row| size_of::<Vec<Edge>>() + row.capacity() * size_of::<Edge>()).sum::<usize>();
+        let mentions = self.entities_of.iter();
+        let mentions = mentions.map(|row| size_of::<Vec<u64>>() + row.capacity() * 8).sum::<usize>();
+        let contexts = self.contexts.iter();
+        let contexts = contexts.map(|c| {
+            2 * c.name.len() + 28 + size_of::<Context>() + c.members.capacity() * size_of::<Place>()
+        });
+        let entities = self.entities.iter();
+        let entities = entities.map(|e| {
+            2 * e.name.len() + 28 + size_of::<Entity>() + e.holders.capacity() * size_of::<Posting>()
+        });
+        edges
+            + mentions
+            + contexts.sum::<usize>()
+            + entities.sum::<usize>()
+            + size_of::<Around>() * self.around.capacity()
     }
 
     /// What use has taught.

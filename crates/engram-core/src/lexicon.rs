@@ -151,62 +151,173 @@ pub struct Posting {
     pub count: u32,
 }
 
+/// Who holds a term: four bytes a memory, as nearly all hold it once.
+#[derive(Debug, Clone, Default)]
+pub struct Postings {
+    /// Ordered.
+    slots: Vec<Slot>,
+    /// Those who hold it more than once, ordered by slot.
+    repeats: Vec<Posting>,
+}
+
+/// Lists at least so long grow by an eighth of their length, not by all of it.
+const GROWS_SLOWLY_FROM: usize = 64;
+
+/// Slots that are looked for one by one from the one before on.
+const NEAR: Slot = 8;
+
+impl Postings {
+    const NONE: &Self = &Self { slots: Vec::new(), repeats: Vec::new() };
+
+    /// Memories that hold the term.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether nobody holds it.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Everyone who holds it, ordered by slot.
+    pub fn iter(&self) -> impl Iterator<Item = Posting> {
+        let mut repeats = self.repeats.iter().peekable();
+        self.slots.iter().map(move |&slot| match repeats.next_if(|repeat| repeat.slot == slot) {
+            Some(repeat) => *repeat,
+            None => Posting { slot, count: 1 },
+        })
+    }
+
+    /// How often the memory in `slot` holds it. Costs the logarithm of their number.
+    pub fn count(&self, slot: Slot) -> u32 {
+        self.slots.binary_search(&slot).map_or(0, |_| self.repeats_of(slot))
+    }
+
+    fn repeats_of(&self, slot: Slot) -> u32 {
+        let repeat = self.repeats.binary_search_by_key(&slot, |repeat| repeat.slot);
+        repeat.map_or(1, |at| self.repeats[at].count)
+    }
+
+    /// How often the memories in some slots hold it, together. Cheap where the slots lie side by side.
+    pub fn count_all(&self, mut slots: [Option<Slot>; 3]) -> u32 {
+        slots.sort_unstable();
+        let (mut at, mut after, mut sum) = (0, None, 0);
+        for slot in slots.into_iter().flatten() {
+            at = match after {
+                Some(before) if slot - before <= NEAR => {
+                    at + self.slots[at..].iter().take_while(|&&held| held < slot).count()
+                }
+                _ => at + self.slots[at..].partition_point(|&held| held < slot),
+            };
+            after = Some(slot);
+            if self.slots.get(at) == Some(&slot) {
+                sum += self.repeats_of(slot);
+            }
+        }
+        sum
+    }
+
+    fn insert(&mut self, posting: Posting) {
+        let Self { slots, repeats } = self;
+        if slots.len() == slots.capacity() && slots.len() >= GROWS_SLOWLY_FROM {
+            slots.reserve_exact(slots.len() / 8);
+        }
+        // Nearly always at the end.
+        let at = slots.partition_point(|&slot| slot < posting.slot);
+        slots.insert(at, posting.slot);
+        if posting.count != 1 {
+            repeats.insert(repeats.partition_point(|repeat| repeat.slot < posting.slot), posting);
+        }
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        let at = self.slots.binary_search(&slot).expect("its terms were inserted with it");
+        self.slots.remove(at);
+        if let Ok(at) = self.repeats.binary_search_by_key(&slot, |repeat| repeat.slot) {
+            self.repeats.remove(at);
+        }
+    }
+}
+
+/// Index of a term in the lexicon's arrays; reused after nobody holds it.
+pub type TermId = u32;
+
 /// The inverted index.
 #[derive(Debug, Clone, Default)]
 pub struct Lexicon {
-    /// Ordered by slot within a term.
-    postings: FxHashMap<Box<str>, Vec<Posting>>,
-    /// Terms of the memory in a slot, with repeats.
-    lengths: Vec<u32>,
+    ids: FxHashMap<Box<str>, TermId>,
+    /// By id.
+    postings: Vec<Postings>,
+    free: Vec<TermId>,
     lengths_sum: u64,
     memories: usize,
 }
 
 impl Lexicon {
-    /// Adds the terms of the memory in `slot`, which holds none yet.
-    pub fn insert(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) {
-        if self.lengths.len() <= slot as usize {
-            self.lengths.resize(slot as usize + 1, 0);
-        }
+    /// Adds the terms of the memory in `slot`, which holds none yet. Returns how many they are, with repeats.
+    pub fn insert(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) -> u32 {
         let length = counts.iter().map(|(_, count)| count).sum::<u32>();
-        self.lengths[slot as usize] = length;
         self.lengths_sum += u64::from(length);
         self.memories += usize::from(length > 0);
         for (term, count) in counts {
-            let posting = Posting { slot, count: *count };
-            match self.postings.get_mut(term) {
-                Some(list) => list.insert(list.partition_point(|p| p.slot < slot), posting),
+            let id = match self.ids.get(term) {
+                Some(&id) => id,
                 None => {
-                    self.postings.insert(term.clone(), vec![posting]);
+                    let id = self.free.pop().unwrap_or_else(|| {
+                        self.postings.push(Postings::default());
+                        self.postings.len() as TermId - 1
+                    });
+                    self.ids.insert(term.clone(), id);
+                    id
                 }
-            }
+            };
+            self.postings[id as usize].insert(Posting { slot, count: *count });
         }
+        length
     }
 
     /// Takes the memory in `slot` out; `counts` are the terms that it was inserted with.
     pub fn remove(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) {
-        let Some(length) = self.lengths.get_mut(slot as usize) else { return };
-        self.lengths_sum -= u64::from(*length);
-        self.memories -= usize::from(*length > 0);
-        *length = 0;
+        let length = counts.iter().map(|(_, count)| count).sum::<u32>();
+        self.lengths_sum -= u64::from(length);
+        self.memories -= usize::from(length > 0);
         for (term, _) in counts {
-            let list = self.postings.get_mut(term).expect("its terms were inserted with it");
-            let at = list.binary_search_by_key(&slot, |posting| posting.slot);
-            list.remove(at.expect("its terms were inserted with it"));
+            let id = *self.ids.get(term).expect("its terms were inserted with it");
+            let list = &mut self.postings[id as usize];
+            list.remove(slot);
             if list.is_empty() {
-                self.postings.remove(term);
+                *list = Postings::default();
+                self.ids.remove(term);
+                self.free.push(id);
             }
         }
     }
 
-    /// Who holds `term`, ordered by slot.
-    pub fn postings(&self, term: &str) -> &[Posting] {
-        self.postings.get(term).map_or(&[], Vec::as_slice)
+    /// The id of a term that memories hold.
+    pub fn term(&self, term: &str) -> Option<TermId> {
+        self.ids.get(term).copied()
     }
 
-    /// Terms of the memory in `slot`, with repeats.
-    pub fn length(&self, slot: Slot) -> u32 {
-        self.lengths.get(slot as usize).copied().unwrap_or(0)
+    /// Who holds the term of this id.
+    pub fn postings(&self, id: TermId) -> &Postings {
+        &self.postings[id as usize]
+    }
+
+    /// Who holds `term`.
+    pub fn postings_of(&self, term: &str) -> &Postings {
+        self.term(term).map_or(Postings::NONE, |id| self.postings(id))
+    }
+
+    /// Bytes that it takes, without what an allocator adds.
+    pub fn bytes(&self) -> usize {
+        let postings = |list: &Postings| {
+            list.slots.capacity() * size_of::<Slot>() + list.repeats.capacity() * size_of::<Posting>()
+        };
+        let terms = self.ids.keys().map(|term| term.len()).sum::<usize>()
+            + self.ids.capacity() * (size_of::<(Box<str>, TermId)>() + 1);
+        terms
+            + self.postings.iter().map(postings).sum::<usize>()
+            + self.postings.capacity() * size_of::<Postings>()
     }
 
     /// Mean length of the memories that have words; at least 1.
@@ -221,12 +332,13 @@ impl Lexicon {
 
     /// Different terms.
     pub fn terms(&self) -> usize {
-        self.postings.len()
+        self.ids.len()
     }
 
     /// Every term with its postings, ordered by term: for comparing two lexicons.
-    pub fn dump(&self) -> Vec<(&str, &[Posting])> {
-        let mut all: Vec<_> = self.postings.iter().map(|(term, list)| (&**term, list.as_slice())).collect();
+    pub fn dump(&self) -> Vec<(&str, Vec<Posting>)> {
+        let list = |id: TermId| self.postings(id).iter().collect();
+        let mut all: Vec<_> = self.ids.iter().map(|(term, &id)| (&**term, list(id))).collect();
         all.sort_unstable_by_key(|(term, _)| *term);
         all
     }
@@ -279,12 +391,15 @@ mod tests {
         let mut lexicon = Lexicon::default();
         lexicon.insert(3, &of("rain rain snow"));
         lexicon.insert(1, &of("rain"));
-        assert_eq!(lexicon.postings("rain"), [Posting { slot: 1, count: 1 }, Posting { slot: 3, count: 2 }]);
+        assert_eq!(lexicon.dump()[0].1, [Posting { slot: 1, count: 1 }, Posting { slot: 3, count: 2 }]);
+        let rain = lexicon.postings_of("rain");
+        assert_eq!([0, 1, 2, 3].map(|slot| rain.count(slot)), [0, 1, 0, 2]);
+        assert!(lexicon.postings_of("sun").is_empty());
         assert_eq!((lexicon.memories(), lexicon.length_mean()), (2, 2.0));
         lexicon.remove(3, &of("rain rain snow"));
-        assert_eq!(lexicon.dump(), [("rain", &[Posting { slot: 1, count: 1 }][..])]);
+        assert_eq!(lexicon.dump(), [("rain", vec![Posting { slot: 1, count: 1 }])]);
         lexicon.remove(1, &of("rain"));
-        assert_eq!((lexicon.terms(), lexicon.memories(), lexicon.length(3)), (0, 0, 0));
+        assert_eq!((lexicon.terms(), lexicon.memories(), lexicon.length_mean()), (0, 0, 1.0));
     }
 
     #[test]

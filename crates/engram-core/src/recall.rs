@@ -3,6 +3,7 @@
 //! `Ranking::base` and `Ranking::score`, and nowhere else.
 
 mod concepts;
+mod words;
 
 use crate::Slot;
 use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
@@ -14,7 +15,7 @@ use crate::embed::embed;
 use crate::error::{Error, Result};
 use crate::hnsw;
 use crate::id::Timestamp;
-use crate::lexicon::{K1, Posting, idf, saturation, terms};
+use crate::lexicon::{Postings, TermId, idf, terms};
 use crate::speech::{SpeakerId, asks_when};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
@@ -22,7 +23,7 @@ use crate::vector::{Vectors, unit};
 use crate::when::{Interval, When, when};
 use crate::without::Part;
 use concepts::Gate;
-use std::borrow::Cow;
+use words::{Bounds, LOOKED_UP_MAX, Text, Words, Worth};
 
 /// The weights of a score, fitted together on the dev sets. Words count by the share that they reach of what the
 /// cue's words could reach, so that weights hold whatever the size of a space; vectors by how many standard
@@ -86,12 +87,9 @@ const SAMPLE_MAX: usize = 128;
 #[derive(Debug, Default)]
 pub struct Scratch {
     index: hnsw::Scratch,
-    words: Tally,
-    words_in_window: Tally,
-    words_in_context: Tally,
-    term: Tally,
-    /// By slot, where `words` has a sum: which of the cue's terms the memory holds.
-    held: Vec<u64>,
+    words: Words,
+    bounds: Bounds,
+    namesakes: Tally,
     bridges: Tally,
     pool: Tally,
     spread: Spread,
@@ -182,8 +180,8 @@ pub struct Activations {
 
 /// A cue that fits the state it is asked of.
 struct Resolved {
-    /// Ordered, each once.
-    terms: Vec<Box<str>>,
+    /// Each once; none where nobody holds it.
+    terms: Vec<Option<TermId>>,
     speakers: Vec<SpeakerId>,
     asks_when: bool,
     /// Of length 1.
@@ -218,6 +216,7 @@ impl Resolved {
             if without.has(Part::Speakers) { Vec::new() } else { state.speeches().named_by(&terms) };
         terms.sort_unstable();
         terms.dedup();
+        let terms = terms.iter().map(|term| state.lexicon().term(term)).collect();
         let asks_when = asks_when(text) && !without.has(Part::Times);
         let said = cue.text.as_deref().filter(|_| !without.has(Part::When)).unwrap_or("");
         let mut when = when(said, options.now);
@@ -291,10 +290,8 @@ struct Ranking<'a> {
     vectors: Option<(&'a Vectors, &'a [f32])>,
     single: Spreadness,
     window: Spreadness,
-    /// What the cue's words could reach at most: alone, in a window, in a context.
-    words_max: [f32; 3],
-    /// The weights of the cue's terms. Terms beyond the 64 that `held` has bits for cannot make a bridge.
-    term_weights: Vec<f32>,
+    /// Common words may have hidden a memory.
+    words_are_cut: bool,
     /// The highest similarity of any memory that may be a hit.
     cosine_best: f32,
     /// Which concepts stand in for their sources.
@@ -319,8 +316,7 @@ impl<'a> Ranking<'a> {
             vectors,
             single: Spreadness { mean: 0.0, deviation: 1.0 },
             window: Spreadness { mean: 0.0, deviation: 1.0 },
-            words_max: [0.0; 3],
-            term_weights: Vec::new(),
+            words_are_cut: false,
             cosine_best: 0.0,
             gate: Gate::default(),
             candidates: Vec::new(),
@@ -387,7 +383,8 @@ impl<'a> Ranking<'a> {
 
     fn find_candidates(&mut self) {
         self.scratch.pool.clear(self.state.slots_end());
-        self.score_words();
+        let text = self.text();
+        self.scratch.words.look_up(text, &self.cue.terms);
         let mut found = self.found_by_words();
         found.extend(self.found_by_vector());
         self.close_concepts(&found);
@@ -408,91 +405,31 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// BM25 of the cue's words in memories, in windows of three neighbours, and in whole contexts, all from the
-    /// postings of the memories.
-    fn score_words(&mut self) {
-        let (state, options) = (self.state, self.options);
-        let (lexicon, graph, without) = (state.lexicon(), state.graph(), options.without);
-        let slots = self.state.slots_end();
-        let Scratch { words, words_in_window, words_in_context, term: sums, held, .. } = &mut *self.scratch;
-        held.resize(held.len().max(slots), 0);
-        words.clear(slots);
-        words_in_window.clear(slots);
-        words_in_context.clear(graph.contexts_end());
-        let memories = lexicon.memories();
-        let mean = lexicon.length_mean();
-        let window_mean = mean * (1.0 + 2.0 * graph.adjacent_pairs() as f32 / memories.max(1) as f32);
-        let with_windows =
-            graph.adjacent_pairs() > 0 && !(without.has(Part::Windows) && without.has(Part::Contexts));
-        let lone = memories.saturating_sub(graph.adjacent_pairs() + graph.contexts());
-        let contexts = graph.contexts() + lone;
-        let context_mean = mean * memories as f32 / contexts.max(1) as f32;
-        for (at, term) in self.cue.terms.iter().enumerate() {
-            let postings = visible_only(state, options, lexicon.postings(term));
-            let postings = &*postings;
-            let weight = idf(memories, postings.len());
-            self.words_max[0] += weight * (K1 + 1.0);
-            self.term_weights.push(weight);
-            let bit = 1u64.checked_shl(at as u32).unwrap_or(0);
-            for posting in postings {
-                let saturated = saturation(posting.count as f32, lexicon.length(posting.slot) as f32, mean);
-                let held = &mut held[posting.slot as usize];
-                *held = bit | if words.find(posting.slot).is_some() { *held } else { 0 };
-                words.add(posting.slot, f64::from(weight * saturated));
-            }
-            if !with_windows {
-                continue;
-            }
-            sums.clear(slots);
-            for posting in postings {
-                let window = [graph.previous(posting.slot), Some(posting.slot), graph.next(posting.slot)];
-                window.into_iter().flatten().for_each(|slot| sums.add(slot, f64::from(posting.count)));
-            }
-            let weight = idf(memories, sums.touched().len());
-            self.words_max[1] += weight * (K1 + 1.0);
-            for &slot in sums.touched() {
-                let around = [graph.previous(slot), graph.next(slot)];
-                let length = lexicon.length(slot)
-                    + around.into_iter().flatten().map(|at| lexicon.length(at)).sum::<u32>();
-                let saturated = saturation(sums.get(slot) as f32, length as f32, window_mean);
-                words_in_window.add(slot, f64::from(weight * saturated));
-            }
-            sums.clear(graph.contexts_end().max(slots));
-            let mut lone_holders = 0;
-            for posting in postings {
-                match graph.context_of(posting.slot) {
-                    Some(context) => sums.add(context, f64::from(posting.count)),
-                    None => lone_holders += 1,
-                }
-            }
-            let weight = idf(contexts, sums.touched().len() + lone_holders);
-            self.words_max[2] += weight * (K1 + 1.0);
-            for &context in sums.touched() {
-                let length = graph.words_of_context(context);
-                let saturated = saturation(sums.get(context) as f32, length as f32, context_mean);
-                words_in_context.add(context, f64::from(weight * saturated));
-            }
+    /// Where the cue's words are looked up.
+    fn text(&self) -> Text<'a> {
+        Text {
+            state: self.state,
+            now: self.options.now,
+            as_of: self.options.as_of,
+            with_windows: !(self.is_without(Part::Windows) && self.is_without(Part::Contexts)),
+            looked_up_max: LOOKED_UP_MAX,
         }
     }
 
     /// What the cue's words reach of what they could: in the memory, its window, and its context.
     fn words_of(&self, slot: Slot) -> [f32; 3] {
-        let share = |got: f64, at: usize| {
-            if self.words_max[at] > 0.0 { got as f32 / self.words_max[at] } else { 0.0 }
-        };
+        let words = &self.scratch.words;
+        let share = |got: f32, at: usize| if words.max[at] > 0.0 { got / words.max[at] } else { 0.0 };
         if self.shows_concepts() && self.state.concepts().contains(slot) {
             return self.words_of_concept(slot);
         }
-        let own = share(self.scratch.words.get(slot), 0);
+        let own = share(words.own(self.text(), slot), 0);
         let graph = self.state.graph();
         if graph.next(slot).is_none() && graph.previous(slot).is_none() {
             return [own; 3];
         }
-        let window = || share(self.scratch.words_in_window.get(slot), 1);
-        let context = || {
-            let got = graph.context_of(slot).map(|context| self.scratch.words_in_context.get(context));
-            share(got.unwrap_or(0.0), 2)
-        };
+        let window = || share(words.in_window(self.text(), slot), 1);
+        let context = || share(graph.context_of(slot).map_or(0.0, |context| words.in_context(context)), 2);
         [
             own,
             if self.is_without(Part::Windows) { own } else { window() },
@@ -566,21 +503,39 @@ impl<'a> Ranking<'a> {
         WEIGHTS.words * own + WEIGHTS.words_in_window * window + WEIGHTS.words_in_context * context
     }
 
-    fn found_by_words(&self) -> Vec<(Slot, f32)> {
-        let Scratch { words, words_in_window, .. } = &*self.scratch;
-        let alone = words_in_window.touched().is_empty() || self.is_without(Part::Windows);
-        let found = if alone { words.touched() } else { words_in_window.touched() };
-        let visible = found.iter().filter(|&&slot| self.is_visible(slot));
-        let mut found: Vec<(Slot, f32)> =
-            visible.map(|&slot| (slot, self.score_of_words(slot) + WEIGHTS.time * self.time(slot))).collect();
+    fn found_by_words(&mut self) -> Vec<(Slot, f32)> {
+        let most = WORD_CANDIDATES_MAX.max(self.options.limit) + SEEDS_MAX;
+        let mut found = self.best_by_words(most, Self::may_hit);
         if !self.options.filter.is_empty() {
             // What does not pass may still lead to what does.
-            let mut leading = found.clone();
-            keep_best(&mut leading, SEEDS_MAX);
-            found.retain(|(slot, _)| self.may_hit(*slot));
+            let leading = self.best_by_words(SEEDS_MAX, Self::is_visible);
             found.extend(leading);
         }
-        keep_best(&mut found, WORD_CANDIDATES_MAX.max(self.options.limit) + SEEDS_MAX);
+        found
+    }
+
+    fn best_by_words(&mut self, most: usize, passes: fn(&Self, Slot) -> bool) -> Vec<(Slot, f32)> {
+        let (mut bounds, mut found) = (std::mem::take(&mut self.scratch.bounds), Vec::new());
+        let max = self.scratch.words.max;
+        let worth = |weight: f32, at: usize| if max[at] > 0.0 { weight / max[at] } else { 0.0 };
+        // A part that is left out counts as the memory itself does.
+        let parts = [(Part::Windows, WEIGHTS.words_in_window), (Part::Contexts, WEIGHTS.words_in_context)];
+        let [window, context] = parts.map(|(part, weight)| if self.is_without(part) { 0.0 } else { weight });
+        let alone = WEIGHTS.words + WEIGHTS.words_in_window + WEIGHTS.words_in_context;
+        let worth = Worth {
+            own: worth(alone - window - context, 0),
+            window: worth(window, 1),
+            context: worth(context, 2),
+            alone: worth(alone, 0),
+            beside_max: if self.cue.when.intervals.is_empty() { 0.0 } else { WEIGHTS.time },
+        };
+        let score = |slot: Slot| {
+            let counts = !self.is_without(Part::Windows) || self.scratch.words.own(self.text(), slot) > 0.0;
+            (counts && passes(self, slot)).then(|| self.score_of_words(slot) + WEIGHTS.time * self.time(slot))
+        };
+        let is_cut = self.scratch.words.best(self.text(), worth, most, score, &mut bounds, &mut found);
+        self.words_are_cut |= is_cut;
+        self.scratch.bounds = bounds;
         found
     }
 
@@ -716,7 +671,7 @@ impl<'a> Ranking<'a> {
     fn bridge(&mut self, seeds: &[(Slot, f64)]) {
         let (state, options) = (self.state, self.options);
         self.scratch.bridges.clear(state.slots_end());
-        let weight_sum: f32 = self.term_weights.iter().sum();
+        let weight_sum: f32 = self.scratch.words.weights.iter().sum();
         if weight_sum == 0.0 || self.is_without(Part::Bridges) {
             return;
         }
@@ -724,15 +679,14 @@ impl<'a> Ranking<'a> {
         let budget = options.budget.unwrap_or(VISITS_DEFAULT);
         let walk = walk(state, options, &visible);
         let seed_max = seeds.iter().map(|(_, mass)| *mass).fold(0.0, f64::max);
-        let Scratch { term: reached, words, held, bridges, .. } = &mut *self.scratch;
-        let held = |slot: Slot| words.find(slot).map_or(0, |_| held[slot as usize]);
-        let weights = &self.term_weights;
+        let Scratch { namesakes: reached, words, bridges, .. } = &mut *self.scratch;
+        let weights = &words.weights;
         for &(seed, mass) in seeds {
             reached.clear(state.slots_end());
             walk.for_each_namesake(seed, budget / seeds.len().max(1), |slot, part| reached.add(slot, part));
-            let lacking = !held(seed);
+            let lacking = !words.terms_of(seed);
             for &slot in reached.touched() {
-                let added = held(slot) & lacking;
+                let added = words.terms_of(slot) & lacking;
                 if added != 0 {
                     let weight: f32 =
                         (0..64).zip(weights).filter(|(bit, _)| added >> bit & 1 == 1).map(|(_, w)| w).sum();
@@ -775,7 +729,7 @@ impl<'a> Ranking<'a> {
             hits: hits.collect(),
             abstain,
             activated: self.scratch.pool.touched().len() + self.gate.looked_at,
-            truncated: self.scratch.spread.truncated,
+            truncated: self.scratch.spread.truncated || self.words_are_cut,
         }
     }
 
@@ -855,7 +809,7 @@ impl<'a> Ranking<'a> {
         let spread = &self.scratch.spread;
         let parts = Parts {
             dense: evidence.cosine,
-            lexical: self.scratch.words.get(slot) as f32,
+            lexical: self.scratch.words.own(self.text(), slot),
             activation: spread.reached(slot) as f32,
             bridge: self.scratch.bridges.get(slot) as f32,
             time: self.time(slot),
@@ -885,14 +839,14 @@ impl<'a> Ranking<'a> {
         let reached = self.scratch.spread.reached(slot);
         let lexicon = self.state.lexicon();
         let (mut sum, mut covered, mut unknown) = (0.0, 0.0, 0.0);
-        for term in &self.cue.terms {
-            let postings = lexicon.postings(term);
-            let weight = idf(lexicon.memories(), postings.len());
+        for &term in &self.cue.terms {
+            let postings = term.map(|term| lexicon.postings(term));
+            let weight = idf(lexicon.memories(), postings.map_or(0, Postings::len));
             sum += weight;
-            if postings.is_empty() {
-                unknown += weight;
-            } else if postings.binary_search_by_key(&slot, |posting| posting.slot).is_ok() {
-                covered += weight;
+            match postings {
+                None => unknown += weight,
+                Some(postings) if postings.count(slot) > 0 => covered += weight,
+                Some(_) => {}
             }
         }
         let share = |part: f32| if sum > 0.0 { part / sum } else { 0.0 };
@@ -944,19 +898,6 @@ impl<'a> Ranking<'a> {
 /// The graph as activation walks it in this recall.
 fn walk<'a>(state: &'a SpaceState, options: &RecallOptions, visible: &'a dyn Fn(Slot) -> bool) -> Walk<'a> {
     Walk { graph: state.graph(), memories: state.ranked(), visible, without: options.without, severed: &[] }
-}
-
-/// The postings of memories that a recall may see.
-fn visible_only<'p>(
-    state: &SpaceState,
-    options: &RecallOptions,
-    postings: &'p [Posting],
-) -> Cow<'p, [Posting]> {
-    if !state.hides(options.as_of) {
-        return Cow::Borrowed(postings);
-    }
-    let is_visible = |posting: &Posting| state.is_visible(posting.slot, options.now, options.as_of);
-    postings.iter().copied().filter(is_visible).collect()
 }
 
 /// Keeps the `most` highest, best first; of equals the lower slot.

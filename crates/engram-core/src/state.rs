@@ -450,7 +450,7 @@ impl SpaceState {
             vectors.set(slot, embedding);
             self.unindexed.insert(slot);
         }
-        self.lexicon.insert(slot, &analysis.terms);
+        self.graph.set_words(slot, self.lexicon.insert(slot, &analysis.terms));
         self.graph.mention(slot, &analysis.entities);
         self.speeches.insert(slot, &analysis.speech);
         self.slots.insert(memory.id.clone(), slot);
@@ -464,7 +464,7 @@ impl SpaceState {
         let context = memory.context.clone();
         self.records[slot as usize] = Some(Record { memory, arrival, version, uses: Uses::default() });
         if let Some(name) = context {
-            self.graph.join_context(&name, place, self.lexicon.length(slot));
+            self.graph.join_context(&name, place);
         }
         self.rescale_around(slot);
         let id = self.record(slot).memory.id.clone();
@@ -506,7 +506,6 @@ impl SpaceState {
         let concepts = self.concepts.depart(&memory.id, slot);
         self.expiring -= usize::from(memory.expires_at.is_some());
         let analysis = Analysis::of(memory, &self.settings);
-        let words = self.lexicon.length(slot);
         self.lexicon.remove(slot, &analysis.terms);
         self.graph.unmention(slot);
         self.speeches.remove(slot);
@@ -523,8 +522,8 @@ impl SpaceState {
             vectors.clear(slot);
         }
         let around = [self.graph.previous(slot), self.graph.next(slot)];
-        self.graph
-            .leave_context(Place { occurred_at: memory.occurred_at, arrival: record.arrival, slot }, words);
+        self.graph.leave_context(Place { occurred_at: memory.occurred_at, arrival: record.arrival, slot });
+        self.graph.set_words(slot, 0);
         around.into_iter().flatten().for_each(|neighbour| self.rescale(neighbour));
         concepts.into_iter().for_each(|concept| self.direct(concept));
     }

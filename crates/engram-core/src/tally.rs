@@ -1,41 +1,43 @@
 //! A sum a slot, for few slots at a time out of many: constant-time access without hashing, emptied in constant time.
+//! Four bytes a slot, and what was added to lies close together (Briggs & Torczon 1993).
 
 use crate::Slot;
 
 /// Sums by slot. Slots that were never added to since the last `clear` count as zero.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
-    sums: Vec<f64>,
-    /// The epoch in which a slot was last added to.
-    epochs: Vec<u32>,
-    epoch: u32,
+    /// By slot: where it would stand among the touched. It stands there only if it is found there.
+    places: Vec<u32>,
     touched: Vec<Slot>,
+    sums: Vec<f64>,
+    /// Room for sorting.
+    pairs: Vec<(Slot, f64)>,
 }
 
 impl Tally {
     /// Empties it and makes room for `slots` slots.
     pub(crate) fn clear(&mut self, slots: usize) {
         self.touched.clear();
-        if self.sums.len() < slots {
-            self.sums.resize(slots, 0.0);
-            self.epochs.resize(slots, 0);
+        self.sums.clear();
+        if self.places.len() < slots {
+            self.places.resize(slots, 0);
         }
-        self.epoch = self.epoch.wrapping_add(1);
-        if self.epoch == 0 {
-            self.epochs.fill(0);
-            self.epoch = 1;
-        }
+    }
+
+    fn place(&self, slot: Slot) -> Option<usize> {
+        let place = *self.places.get(slot as usize)? as usize;
+        (self.touched.get(place) == Some(&slot)).then_some(place)
     }
 
     /// Adds to the sum of `slot`.
     pub(crate) fn add(&mut self, slot: Slot, amount: f64) {
-        let at = slot as usize;
-        if self.epochs[at] == self.epoch {
-            self.sums[at] += amount;
-        } else {
-            self.epochs[at] = self.epoch;
-            self.sums[at] = amount;
-            self.touched.push(slot);
+        match self.place(slot) {
+            Some(place) => self.sums[place] += amount,
+            None => {
+                self.places[slot as usize] = self.touched.len() as u32;
+                self.touched.push(slot);
+                self.sums.push(amount);
+            }
         }
     }
 
@@ -54,18 +56,30 @@ impl Tally {
 
     /// The sum of `slot`, or `None` where nothing was added.
     pub(crate) fn find(&self, slot: Slot) -> Option<f64> {
-        (*self.epochs.get(slot as usize)? == self.epoch).then(|| self.sums[slot as usize])
+        self.place(slot).map(|place| self.sums[place])
     }
 
-    /// Slots that were added to, in the order of their first addition.
+    /// Slots that were added to, in the order of their first addition, or as sorted since.
     pub(crate) fn touched(&self) -> &[Slot] {
         &self.touched
     }
 
+    /// Slots that were added to with their sums, in the order of `touched`.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Slot, f64)> {
+        self.touched.iter().copied().zip(self.sums.iter().copied())
+    }
+
     /// Sorts what `touched` gives.
     pub(crate) fn sort_by(&mut self, order: impl Fn((Slot, f64), (Slot, f64)) -> std::cmp::Ordering) {
-        let sums = &self.sums;
-        self.touched.sort_unstable_by(|&a, &b| order((a, sums[a as usize]), (b, sums[b as usize])));
+        let mut pairs = std::mem::take(&mut self.pairs);
+        pairs.clear();
+        pairs.extend(self.iter());
+        pairs.sort_unstable_by(|&a, &b| order(a, b));
+        for (place, &(slot, sum)) in pairs.iter().enumerate() {
+            self.places[slot as usize] = place as u32;
+            (self.touched[place], self.sums[place]) = (slot, sum);
+        }
+        self.pairs = pairs;
     }
 }
 
@@ -84,5 +98,16 @@ mod tests {
         assert_eq!(tally.touched(), [3, 1]);
         tally.clear(4);
         assert_eq!((tally.find(3), tally.touched().len()), (None, 0));
+    }
+
+    #[test]
+    fn sorting_keeps_every_sum() {
+        let mut tally = Tally::default();
+        tally.clear(9);
+        [5, 2, 8, 0].into_iter().for_each(|slot| tally.add(slot, f64::from(slot)));
+        tally.sort_by(|a, b| b.1.total_cmp(&a.1));
+        tally.add(2, 0.5);
+        assert_eq!(tally.touched(), [8, 5, 2, 0]);
+        assert_eq!(tally.iter().collect::<Vec<_>>(), [(8, 8.0), (5, 5.0), (2, 2.5), (0, 0.0)]);
     }
 }

@@ -39,7 +39,7 @@ fn tangled(seed: u64) -> Graph {
         if random.bool() {
             let occurred_at = Timestamp(random.i64(0..10));
             let place = Place { occurred_at, arrival: u64::from(slot), slot };
-            graph.join_context(["c1", "c2", "c3"][random.usize(0..3)], place, 5);
+            graph.join_context(["c1", "c2", "c3"][random.usize(0..3)], place);
         }
         let mut names: Vec<(Box<str>, u32)> =
             (0..3).map(|_| (format!("n{}", random.u8(0..12)).into(), random.u32(1..4))).collect();

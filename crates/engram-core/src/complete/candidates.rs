@@ -182,7 +182,7 @@ impl<'a> Given<'a> {
         terms.sort_unstable();
         terms.dedup();
         for term in &terms {
-            let postings = lexicon.postings(term);
+            let postings = lexicon.postings_of(term);
             let weight = idf(lexicon.memories(), postings.len());
             words_max += weight;
             postings.iter().for_each(|posting| words.add(posting.slot, f64::from(weight)));
