@@ -5,17 +5,49 @@
 
 use crate::Slot;
 use crate::graph::{Graph, HubId, mention_weight};
+use crate::lexicon::Posting;
 use crate::tally::Tally;
 use crate::without::{Part, Without};
 use rustc_hash::FxHashMap;
 use std::collections::BinaryHeap;
 
-/// Part of what reaches a memory that stays there; the rest flows on. The restart of HippoRAG's walk.
-const STAYS: f64 = 0.5;
-/// Hops that activation takes. A fourth changed nothing on the dev sets; one loses the paths worth explaining.
-pub const HOPS_MAX: usize = 3;
-/// Mass below which a memory or hub passes nothing on: bounds the work by its inverse whatever the size of the graph.
-const MASS_MIN: f64 = 1e-4;
+/// How far activation flows. Recall uses the default; measurements compare it with other walks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Flow {
+    /// Part of what reaches a memory that stays there, 0..1; the rest flows on.
+    pub stays: f64,
+    /// Hops that activation takes.
+    pub hops_max: u8,
+    /// Mass below which a memory or hub passes nothing on: bounds the work by its inverse whatever the size of the graph.
+    pub mass_min: f64,
+    /// Mass for each of its links below which a memory passes nothing on: so much work more for a hub is worth little.
+    pub mass_a_link_min: f64,
+    /// What links get of the mass that flows on, of 1 for all kinds of association.
+    pub links: f64,
+    /// Strength of a link followed against its direction.
+    pub backwards: f64,
+}
+
+impl Default for Flow {
+    /// `stays` is the restart of HippoRAG's walk. A fourth hop changed nothing on the dev sets; one loses the paths worth
+    /// explaining.
+    fn default() -> Self {
+        Self { stays: 0.5, hops_max: 3, mass_min: 1e-4, mass_a_link_min: 1e-6, links: 0.6, backwards: 0.5 }
+    }
+}
+
+impl Flow {
+    /// The part of so much mass that comes to rest where nothing is passed on, wherever it is; the other part is residual.
+    fn ends(&self, graph: &Graph, hop: u8, slot: Slot, mass: f64) -> Option<f64> {
+        let links = || (graph.out(slot).len() + graph.incoming(slot).len()) as f64;
+        match hop {
+            last if last == self.hops_max => Some(1.0),
+            _ if mass < self.mass_min || mass < self.mass_a_link_min * links() => Some(self.stays),
+            _ => None,
+        }
+    }
+}
+
 /// Associations visited by a recall that sets no budget of its own.
 pub const VISITS_DEFAULT: usize = 20_000;
 
@@ -24,11 +56,8 @@ pub const VISITS_DEFAULT: usize = 20_000;
 const NEXT: [f64; 2] = [0.15, 0.1];
 const PREVIOUS: [f64; 2] = [0.1, 0.05];
 const ENTITIES: f64 = 1.0;
-const LINKS: f64 = 0.6;
 /// What memory was used with it or next, for a weight that sums to 1. Not fitted: no set tells what was used. As links.
 const LEARNED: f64 = 0.6;
-/// Strength of a link followed against its direction.
-const BACKWARDS: f64 = 0.5;
 /// An entity that more memories mention than this share of the space says too little to follow...
 const HOLDERS_SHARE_MAX: f64 = 0.05;
 /// ... unless the space is so small that the share would be less than this many.
@@ -64,23 +93,63 @@ struct Move {
 }
 
 /// The sum of a hub's inflows, so that its members are visited once however many of them feed it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Inflow {
+    hub: HubId,
     /// Sum over the feeding members of mass / (weight of all members - own weight).
     rate: f64,
     /// All mass that came in.
     mass: f64,
-    /// Who sent it: member, its mass, and its part of `rate` over its mass.
-    by: Vec<(Slot, f64, f64)>,
+    /// The last of its feeds.
+    last: u32,
 }
 
-impl Inflow {
+/// What one member sent into a hub.
+#[derive(Debug, Clone, Copy)]
+struct Feed {
+    /// The feed before, of the same hub.
+    before: u32,
+    from: Slot,
+    mass: f64,
+    /// Its part of the hub's `rate`, over its mass.
+    rate: f64,
+}
+
+/// What came into the hubs in one hop.
+#[derive(Debug, Default)]
+struct Inflows {
+    /// By hub: where it would stand among `hubs`.
+    places: Vec<u32>,
+    hubs: Vec<Inflow>,
+    feeds: Vec<Feed>,
+}
+
+impl Inflows {
+    fn clear(&mut self, hubs: usize) {
+        self.hubs.clear();
+        self.feeds.clear();
+        self.places.resize(self.places.len().max(hubs), 0);
+    }
+
     /// Takes `fraction` of the mass of `from`, for members who weigh `others` together.
-    fn add(&mut self, from: Slot, mass: f64, fraction: f64, others: f64) {
+    fn add(&mut self, hub: HubId, from: Slot, mass: f64, fraction: f64, others: f64) {
+        let place = self.places[hub as usize] as usize;
+        if self.hubs.get(place).is_none_or(|inflow| inflow.hub != hub) {
+            self.places[hub as usize] = self.hubs.len() as u32;
+            self.hubs.push(Inflow { hub, rate: 0.0, mass: 0.0, last: u32::MAX });
+        }
+        let inflow = &mut self.hubs[self.places[hub as usize] as usize];
         let rate = fraction / others;
-        self.rate += mass * rate;
-        self.mass += mass * fraction;
-        self.by.push((from, mass, rate));
+        self.feeds.push(Feed { before: inflow.last, from, mass, rate });
+        inflow.rate += mass * rate;
+        inflow.mass += mass * fraction;
+        inflow.last = self.feeds.len() as u32 - 1;
+    }
+
+    /// Who fed a hub, the last first.
+    fn feeds(&self, inflow: &Inflow) -> impl Iterator<Item = &Feed> {
+        let last = self.feeds.get(inflow.last as usize);
+        std::iter::successors(last, |feed| self.feeds.get(feed.before as usize))
     }
 }
 
@@ -95,8 +164,8 @@ struct Fan {
 
 impl Fan {
     /// Part of a memory's mass that flows on.
-    fn passing(&self) -> f64 {
-        (1.0 - STAYS) * self.sum.min(1.0)
+    fn passing(&self, flow: &Flow) -> f64 {
+        (1.0 - flow.stays) * self.sum.min(1.0)
     }
 }
 
@@ -111,7 +180,9 @@ pub struct Spread {
     then: Tally,
     /// What each member sent into the hub that is being emptied.
     sent: Tally,
-    entities: FxHashMap<HubId, Inflow>,
+    inflows: Inflows,
+    /// Memories that pass mass on in this hop, strongest first.
+    passing_on: Vec<(Slot, f64)>,
     fan: Fan,
     /// Mass that was neither passed on nor left to rest.
     pub residual: f64,
@@ -136,10 +207,18 @@ pub struct Way {
 }
 
 impl Spread {
+    /// Makes room for so many memories that activation reaches.
+    pub(crate) fn reserve(&mut self, memories: usize) {
+        for tally in [&mut self.activation, &mut self.direct, &mut self.now, &mut self.then] {
+            tally.reserve(memories);
+        }
+    }
+
     /// Spreads `seeds` (memories and masses, which sum to at most 1). With `trace`, `ways` can tell afterwards how
     /// activation came to a memory.
     pub fn spread(&mut self, walk: &Walk<'_>, seeds: &[(Slot, f64)], visits_max: usize, trace: bool) {
         let slots = walk.graph.slots();
+        self.inflows.clear(walk.graph.entities_end());
         for tally in [&mut self.activation, &mut self.direct, &mut self.now, &mut self.then] {
             tally.clear(slots);
         }
@@ -149,13 +228,11 @@ impl Spread {
         for &(slot, mass) in seeds {
             self.now.add(slot, mass);
         }
-        for hop in 0..=HOPS_MAX {
-            self.now.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        for hop in 0..=walk.flow.hops_max {
             if trace {
-                let masses = self.now.touched().iter().map(|&slot| (slot, self.now.get(slot))).collect();
-                self.masses.push(masses);
+                self.masses.push(self.now.iter().collect());
             }
-            self.hop(walk, hop as u8, visits_max);
+            self.hop(walk, hop, visits_max);
             std::mem::swap(&mut self.now, &mut self.then);
         }
     }
@@ -163,18 +240,25 @@ impl Spread {
     /// Lets the part that stays come to rest, and moves the rest one hop on.
     fn hop(&mut self, walk: &Walk<'_>, hop: u8, visits_max: usize) {
         self.then.clear(walk.graph.slots());
-        let mut fan = std::mem::take(&mut self.fan);
-        for at in 0..self.now.touched().len() {
-            let from = self.now.touched()[at];
-            let mass = self.now.get(from);
+        let (mut fan, mut passing_on) = (std::mem::take(&mut self.fan), std::mem::take(&mut self.passing_on));
+        passing_on.clear();
+        for (from, mass) in self.now.iter() {
             // Where it ends anyway there is no need to know where it could go.
-            if let Some(stays) = ends(hop as usize, mass) {
-                self.rest(hop, from, mass * stays);
-                self.residual += mass * (1.0 - stays);
-                continue;
+            match walk.flow.ends(walk.graph, hop, from, mass) {
+                None => passing_on.push((from, mass)),
+                Some(stays) => {
+                    self.activation.add(from, mass * stays);
+                    if hop == 0 {
+                        self.direct.add(from, mass * stays);
+                    }
+                    self.residual += mass * (1.0 - stays);
+                }
             }
+        }
+        passing_on.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        for &(from, mass) in &passing_on {
             walk.fan(from, &mut fan);
-            let passing = fan.passing();
+            let passing = fan.passing(&walk.flow);
             self.rest(hop, from, mass * (1.0 - passing));
             if passing == 0.0 {
                 continue;
@@ -186,7 +270,7 @@ impl Spread {
             }
             self.pass_on(walk, hop, from, mass, &fan);
         }
-        self.fan = fan;
+        (self.fan, self.passing_on) = (fan, passing_on);
         self.empty_hubs(walk, hop, visits_max);
     }
 
@@ -199,7 +283,7 @@ impl Spread {
 
     /// Sends the mass that leaves `from` to its neighbours and into its hubs.
     fn pass_on(&mut self, walk: &Walk<'_>, hop: u8, from: Slot, mass: f64, fan: &Fan) {
-        let scale = fan.passing() / fan.sum;
+        let scale = fan.passing(&walk.flow) / fan.sum;
         self.visits += fan.neighbours.len() + fan.entities.len();
         for (to, via, weight) in &fan.neighbours {
             if walk.severed.contains(&(from, *via)) {
@@ -218,48 +302,49 @@ impl Spread {
                 continue;
             }
             let others = walk.graph.entity(entity).weight() - walk.mention_weight(entity, from);
-            self.entities.entry(entity).or_default().add(from, mass, scale * weight, others);
+            self.inflows.add(entity, from, mass, scale * weight, others);
         }
     }
 
     /// Sends what came into the hubs to their members, those first that give each member most.
     fn empty_hubs(&mut self, walk: &Walk<'_>, hop: u8, visits_max: usize) {
-        let mut hubs: Vec<(HubId, Inflow)> = self.entities.drain().collect();
-        hubs.sort_unstable_by(|a, b| b.1.rate.total_cmp(&a.1.rate).then(a.0.cmp(&b.0)));
-        for (id, inflow) in hubs {
-            let holders = &walk.graph.entity(id).holders;
-            if inflow.rate < MASS_MIN || self.visits + holders.len() > visits_max {
-                self.truncated |= inflow.rate >= MASS_MIN;
+        let mut inflows = std::mem::take(&mut self.inflows);
+        inflows.hubs.sort_unstable_by(|a, b| b.rate.total_cmp(&a.rate).then(a.hub.cmp(&b.hub)));
+        for inflow in &inflows.hubs {
+            let holders = &walk.graph.entity(inflow.hub).holders;
+            if inflow.rate < walk.flow.mass_min || self.visits + holders.len() > visits_max {
+                self.truncated |= inflow.rate >= walk.flow.mass_min;
                 self.residual += inflow.mass;
                 continue;
             }
             self.sent.clear(walk.graph.slots());
-            for (from, mass, rate) in &inflow.by {
-                self.sent.add(*from, mass * rate);
-            }
+            inflows.feeds(inflow).for_each(|feed| self.sent.add(feed.from, feed.mass * feed.rate));
             for holder in holders {
-                let weight = mention_weight(holder.count);
-                self.empty_hub(walk, hop, Via::Entity(id), &inflow, holder.slot, weight);
+                self.empty_hub(walk, hop, &inflows, inflow, *holder);
             }
         }
+        inflows.clear(0);
+        self.inflows = inflows;
     }
 
     /// Sends one member of a hub its part. Nobody gets back what it sent itself.
-    fn empty_hub(&mut self, walk: &Walk<'_>, hop: u8, via: Via, inflow: &Inflow, to: Slot, weight: f64) {
+    fn empty_hub(&mut self, walk: &Walk<'_>, hop: u8, inflows: &Inflows, inflow: &Inflow, to: Posting) {
         self.visits += 1;
-        let amount = weight * (inflow.rate - self.sent.get(to));
+        let (Posting { slot, count }, via) = (to, Via::Entity(inflow.hub));
+        let weight = mention_weight(count);
+        let amount = weight * (inflow.rate - self.sent.get(slot));
         if amount <= f64::EPSILON * inflow.rate {
             return;
         }
-        if !(walk.visible)(to) || walk.severed.contains(&(to, via)) {
+        if !(walk.visible)(slot) || walk.severed.contains(&(slot, via)) {
             self.residual += amount;
             return;
         }
-        self.then.add(to, amount);
+        self.then.add(slot, amount);
         if let Some(trace) = &mut self.trace {
-            let others = inflow.by.iter().filter(|(from, ..)| *from != to);
-            let moves = others.map(|(from, _, rate)| Move { from: *from, via, fraction: rate * weight });
-            trace.entry((hop + 1, to)).or_default().extend(moves);
+            let others = inflows.feeds(inflow).filter(|feed| feed.from != slot);
+            let moves = others.map(|feed| Move { from: feed.from, via, fraction: feed.rate * weight });
+            trace.entry((hop + 1, slot)).or_default().extend(moves);
         }
     }
 
@@ -285,10 +370,11 @@ impl Spread {
         let mut fan = Fan::default();
         walk.fan(slot, &mut fan);
         let (mut open, mut nodes) = (BinaryHeap::new(), vec![Node { slot, onwards: None }]);
-        for hop in 1..=HOPS_MAX {
-            if let Some(&mass) = self.masses.get(hop).and_then(|masses| masses.get(&slot)) {
-                let rests = ends(hop, mass).unwrap_or(1.0 - fan.passing());
-                open.push(Partial { share: mass * rests, rests, hop: hop as u8, at: 0 });
+        for hop in 1..=walk.flow.hops_max {
+            if let Some(&mass) = self.masses.get(usize::from(hop)).and_then(|masses| masses.get(&slot)) {
+                let rests =
+                    walk.flow.ends(walk.graph, hop, slot, mass).unwrap_or(1.0 - fan.passing(&walk.flow));
+                open.push(Partial { share: mass * rests, rests, hop, at: 0 });
             }
         }
         let (mut ways, mut looked_at, mut rest) = (Vec::new(), 0, 0.0);
@@ -323,15 +409,6 @@ impl Spread {
             let share = rests * self.masses[hop as usize][&step.from];
             open.push(Partial { share, rests, hop, at: nodes.len() - 1 });
         }
-    }
-}
-
-/// The part of so much mass that comes to rest where nothing is passed on, wherever it is; the other part is residual.
-fn ends(hop: usize, mass: f64) -> Option<f64> {
-    match hop {
-        HOPS_MAX => Some(1.0),
-        _ if mass < MASS_MIN => Some(STAYS),
-        _ => None,
     }
 }
 
@@ -389,6 +466,8 @@ pub struct Walk<'a> {
     pub memories: usize,
     /// Only memories that are visible receive anything.
     pub visible: &'a dyn Fn(Slot) -> bool,
+    /// How far it flows.
+    pub flow: Flow,
     /// Associations that are left out.
     pub without: Without,
     /// Associations that lead nowhere while all weights stay as they are: a memory, and the way that leaves it or, with a
@@ -427,15 +506,17 @@ impl Walk<'_> {
         if (out.is_empty() && incoming.is_empty()) || self.without.has(Part::Links) {
             return;
         }
+        let Flow { links, backwards, .. } = self.flow;
+        let incoming = if backwards > 0.0 { incoming } else { &[] };
         // The fan divides what links pass on, so that hubs stay quiet; a lone weak link stays weak.
         let fan: f64 = out.iter().map(|edge| f64::from(edge.weight)).sum::<f64>()
-            + incoming.iter().map(|edge| BACKWARDS * f64::from(edge.weight)).sum::<f64>();
-        let scale = LINKS / fan.max(1.0);
+            + incoming.iter().map(|edge| backwards * f64::from(edge.weight)).sum::<f64>();
+        let scale = links / fan.max(1.0);
         for (at, edge) in out.iter().enumerate().filter(|(_, edge)| (self.visible)(edge.other)) {
             give(edge.other, Via::Link(at as u32), scale * f64::from(edge.weight));
         }
         for (at, edge) in incoming.iter().enumerate().filter(|(_, edge)| (self.visible)(edge.other)) {
-            give(edge.other, Via::LinkBack(at as u32), scale * BACKWARDS * f64::from(edge.weight));
+            give(edge.other, Via::LinkBack(at as u32), scale * backwards * f64::from(edge.weight));
         }
     }
 
@@ -478,12 +559,20 @@ impl Walk<'_> {
     /// Gives every memory that shares names with `slot`, with how strongly: its part of each name's weight over the sum
     /// of these weights and 1, so that a lone common name leads nowhere strongly; the parts sum to less than 1. A memory
     /// that shares several names is given several times. Stops after `visits_max`.
-    pub(crate) fn for_each_namesake(&self, slot: Slot, visits_max: usize, mut give: impl FnMut(Slot, f64)) {
-        let (mut entities, mut visits) = (Vec::new(), 0);
-        self.weigh_entities(slot, &mut entities);
+    /// `entities` is room to work in.
+    pub(crate) fn for_each_namesake(
+        &self,
+        slot: Slot,
+        visits_max: usize,
+        entities: &mut Vec<(HubId, f64)>,
+        mut give: impl FnMut(Slot, f64),
+    ) {
+        let mut visits = 0;
+        entities.clear();
+        self.weigh_entities(slot, entities);
         entities.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let sum: f64 = 1.0 + entities.iter().map(|(_, weight)| weight).sum::<f64>();
-        for (id, weight) in entities {
+        for &(id, weight) in &*entities {
             let entity = self.graph.entity(id);
             visits += entity.holders.len();
             if visits > visits_max {

@@ -55,20 +55,23 @@ const NUMBERS: &[&str] = &[
     "zero",
 ];
 
-/// Texts by what they say; each has a place.
+/// Texts by what they say; each has a place. Reuse it to spare allocations.
 #[derive(Debug, Default)]
-pub(crate) struct Alike<'a> {
-    texts: Vec<Sketch<'a>>,
+pub(crate) struct Alike {
+    /// Of the first `taken`; beyond them, room for more.
+    texts: Vec<Sketch>,
+    taken: usize,
     /// By the hash of all words.
     by_words: FxHashMap<u64, usize>,
-    /// By each of the few words of which a text that says the same has one, too.
-    by_word: FxHashMap<u64, Vec<usize>>,
+    /// By each of the few words of which a text that says the same has one, too: the first and the last of `texts_with`.
+    by_word: FxHashMap<u64, [usize; 2]>,
+    /// A text with a word, and the next such.
+    texts_with: Vec<(usize, Option<usize>)>,
 }
 
 /// A text with its words, as hashes.
-#[derive(Debug)]
-struct Sketch<'a> {
-    text: &'a str,
+#[derive(Debug, Default)]
+struct Sketch {
     place: usize,
     /// In order.
     words: Vec<u64>,
@@ -76,44 +79,78 @@ struct Sketch<'a> {
     set: Vec<u64>,
 }
 
-impl<'a> Alike<'a> {
-    /// The place of the first text that says the same as this one. Where there is none, it takes `place`. Costs some
-    /// microseconds for a hundred words.
-    pub(crate) fn find_or_take(&mut self, text: &'a str, place: usize) -> Option<usize> {
-        let sketch = Sketch::of(text, place);
+impl Alike {
+    /// Forgets all texts.
+    pub(crate) fn clear(&mut self) {
+        self.taken = 0;
+        self.by_words.clear();
+        self.by_word.clear();
+        self.texts_with.clear();
+    }
+
+    /// The place of the first text that says the same as this one. Where there is none, it takes `place`. `text_at` gives
+    /// the text at a place. Costs some microseconds for a hundred words.
+    pub(crate) fn find_or_take<'a>(
+        &mut self,
+        text: &'a str,
+        place: usize,
+        text_at: impl Fn(usize) -> &'a str,
+    ) -> Option<usize> {
+        if self.texts.len() == self.taken {
+            self.texts.push(Sketch::default());
+        }
+        self.texts[self.taken].read(text, place);
+        let (texts, new) = self.texts.split_at(self.taken);
+        let sketch = &new[0];
         let all_words = FxBuildHasher.hash_one(&sketch.words);
-        let same = self.by_words.get(&all_words).map(|at| &self.texts[*at]);
+        let same = self.by_words.get(&all_words).map(|at| &texts[*at]);
         let same = same.filter(|other| other.words == sketch.words);
-        if let Some(found) = same.or_else(|| self.find_near(&sketch)) {
+        if let Some(found) = same.or_else(|| self.find_near(texts, sketch, text, text_at)) {
             return Some(found.place);
         }
         for &word in sketch.telling() {
-            self.by_word.entry(word).or_default().push(self.texts.len());
+            let here = self.texts_with.len();
+            self.texts_with.push((self.taken, None));
+            let ends = self.by_word.entry(word).or_insert([here; 2]);
+            if ends[1] != here {
+                self.texts_with[ends[1]].1 = Some(here);
+                ends[1] = here;
+            }
         }
-        self.by_words.insert(all_words, self.texts.len());
-        self.texts.push(sketch);
+        self.by_words.insert(all_words, self.taken);
+        self.taken += 1;
         None
     }
 
-    fn find_near(&self, sketch: &Sketch<'_>) -> Option<&Sketch<'a>> {
+    fn find_near<'t, 'a>(
+        &self,
+        texts: &'t [Sketch],
+        sketch: &Sketch,
+        text: &'a str,
+        text_at: impl Fn(usize) -> &'a str,
+    ) -> Option<&'t Sketch> {
         let with_word = sketch.telling().iter().filter_map(|word| self.by_word.get(word));
-        let near = with_word.flat_map(|at| at.iter().take(COMPARED_MAX)).map(|at| &self.texts[*at]);
-        near.filter(|other| sketch.is_near(other)).min_by_key(|other| other.place)
+        let near = with_word.flat_map(|ends| {
+            let all = std::iter::successors(Some(ends[0]), |&at| self.texts_with[at].1);
+            all.take(COMPARED_MAX).map(|at| &texts[self.texts_with[at].0])
+        });
+        near.filter(|other| sketch.is_near(text, other, text_at(other.place))).min_by_key(|other| other.place)
     }
 }
 
-impl<'a> Sketch<'a> {
-    fn of(text: &'a str, place: usize) -> Self {
-        let mut words = Vec::with_capacity(text.len() / 4);
+impl Sketch {
+    fn read(&mut self, text: &str, place: usize) {
+        let Self { words, set, .. } = self;
+        words.clear();
         for_each_word(text, |hash, _| words.push(hash));
         if words.is_empty() {
             // Nothing but punctuation: only the very same says the same.
             words.push(FxBuildHasher.hash_one(text));
         }
-        let mut set = words.clone();
+        set.clone_from(words);
         set.sort_unstable();
         set.dedup();
-        Self { text, place, words, set }
+        self.place = place;
     }
 
     fn has(&self, word: u64) -> bool {
@@ -128,16 +165,16 @@ impl<'a> Sketch<'a> {
     }
 
     /// Whether one is the other but for a few words that it leaves out.
-    fn is_near(&self, other: &Sketch<'_>) -> bool {
+    fn is_near(&self, text: &str, other: &Self, other_text: &str) -> bool {
         if self.set.len() > other.set.len() {
-            return other.is_near(self);
+            return other.is_near(other_text, self, text);
         }
         let leaves_out_little = self.set.len() as f64 >= SHARED_MIN * other.set.len() as f64
             && self.set.iter().all(|word| other.has(*word))
             && other.words.iter().filter(|word| self.has(**word)).eq(&self.words);
         leaves_out_little && {
             let mut leaves_out_nothing_that_matters = true;
-            for_each_word(other.text, |hash, word| {
+            for_each_word(other_text, |hash, word| {
                 leaves_out_nothing_that_matters &= self.has(hash) || !matters(word);
             });
             leaves_out_nothing_that_matters
@@ -200,8 +237,9 @@ mod tests {
 
     fn says_the_same(one: &str, other: &str) -> bool {
         let mut alike = Alike::default();
-        assert_eq!(alike.find_or_take(one, 7), None);
-        alike.find_or_take(other, 8) == Some(7)
+        let text_at = |place: usize| if place == 7 { one } else { other };
+        assert_eq!(alike.find_or_take(one, 7, text_at), None);
+        alike.find_or_take(other, 8, text_at) == Some(7)
     }
 
     const LONG: &str =
@@ -271,7 +309,10 @@ mod tests {
                 }
             }
             let (one, other) = (words.join(" "), other.join(" "));
-            let near = Sketch::of(&one, 0).is_near(&Sketch::of(&other, 1));
+            let (mut a, mut b) = (Sketch::default(), Sketch::default());
+            a.read(&one, 0);
+            b.read(&other, 1);
+            let near = a.is_near(&one, &b, &other);
             assert_eq!(says_the_same(&one, &other), near || one == other, "{one} / {other}");
         }
     }

@@ -33,12 +33,12 @@ pub struct Objection {
 /// most. What has been superseded itself has no say. Costs a look at every link of the memory.
 pub fn objections(state: &SpaceState, slot: Slot, is_visible: impl Fn(Slot) -> bool) -> Vec<Objection> {
     let graph = state.graph();
-    let incoming = graph.incoming(slot).iter().filter_map(|edge| match &*edge.kind {
+    let incoming = graph.incoming(slot).iter().filter_map(|edge| match graph.kind(edge.kind) {
         SUPERSEDES => Some(Objection { slot: edge.other, supersedes: true, weight: edge.weight }),
         CONTRADICTS => Some(Objection { slot: edge.other, supersedes: false, weight: edge.weight }),
         _ => None,
     });
-    let out = graph.out(slot).iter().filter(|edge| &*edge.kind == CONTRADICTS);
+    let out = graph.out(slot).iter().filter(|edge| graph.kind(edge.kind) == CONTRADICTS);
     let out = out.map(|edge| Objection { slot: edge.other, supersedes: false, weight: edge.weight });
     let holds = |objection: &Objection| {
         is_visible(objection.slot) && superseding(state, objection.slot, &is_visible).next().is_none()
@@ -65,7 +65,8 @@ pub fn superseding(
     slot: Slot,
     is_visible: impl Fn(Slot) -> bool,
 ) -> impl Iterator<Item = Slot> {
-    let incoming = state.graph().incoming(slot).iter().filter(|edge| &*edge.kind == SUPERSEDES);
+    let graph = state.graph();
+    let incoming = graph.incoming(slot).iter().filter(|edge| graph.kind(edge.kind) == SUPERSEDES);
     incoming.map(|edge| edge.other).filter(move |&newer| is_visible(newer))
 }
 

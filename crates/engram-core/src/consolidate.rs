@@ -119,7 +119,8 @@ fn sample(state: &SpaceState, most: usize) -> Vec<Vec<f32>> {
 /// Whether the slot holds an episode that a concept may be made of: one with a vector, that nothing superseded.
 fn is_source(state: &SpaceState, slot: Slot) -> bool {
     let Some(record) = state.get(slot) else { return false };
-    let is_superseded = || state.graph().incoming(slot).iter().any(|edge| &*edge.kind == SUPERSEDES);
+    let graph = state.graph();
+    let is_superseded = || graph.incoming(slot).iter().any(|edge| graph.kind(edge.kind) == SUPERSEDES);
     let has_vector = || state.vectors().is_some_and(|vectors| vectors.get(slot).is_some());
     is_episode(record.memory()) && has_vector() && !is_superseded()
 }
@@ -523,7 +524,8 @@ pub fn may_join(state: &SpaceState, slot: Slot, others: &[Slot]) -> bool {
 fn is_opposed(state: &SpaceState, slot: Slot, others: impl Iterator<Item = Slot>) -> bool {
     let graph = state.graph();
     let edges = graph.out(slot).iter().chain(graph.incoming(slot));
-    let opposed: Vec<Slot> = edges.filter(|edge| is_opposing(&edge.kind)).map(|edge| edge.other).collect();
+    let opposed: Vec<Slot> =
+        edges.filter(|edge| is_opposing(graph.kind(edge.kind))).map(|edge| edge.other).collect();
     !opposed.is_empty() && others.into_iter().any(|other| opposed.contains(&other))
 }
 

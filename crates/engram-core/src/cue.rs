@@ -256,8 +256,23 @@ impl Test {
         }
     }
 
+    /// As `holds_for` a JSON text, without making one.
     fn holds_for_text(&self, text: Option<&str>) -> bool {
-        self.holds_for(text.map(Value::from).as_ref())
+        let Some(text) = text else { return self.holds_for(None) };
+        let own = |operand: &Operand| match operand {
+            Operand::Json(Value::String(own)) => Some(text.cmp(own)),
+            _ => None,
+        };
+        let is = |operand: &Operand| own(operand).is_some_and(|order| order.is_eq());
+        match self {
+            Test::Exists(wanted) => *wanted,
+            Test::Equals(operand) => is(operand),
+            Test::In(operands) => operands.iter().any(is),
+            Test::Range { gte, lt } => {
+                gte.as_ref().is_none_or(|bound| own(bound).is_some_and(|order| order.is_ge()))
+                    && lt.as_ref().is_none_or(|bound| own(bound).is_some_and(|order| order.is_lt()))
+            }
+        }
     }
 
     fn holds_for_time(&self, time: Timestamp) -> bool {

@@ -23,22 +23,29 @@ const LENGTH_MIN: f32 = 1e-6;
 /// The vector of a text, of length 1; none where the text has no word that is known, not even in pieces. Some
 /// microseconds a sentence; the first call takes some milliseconds more.
 pub fn embed(text: &str) -> Option<Vec<f32>> {
+    let (mut sum, mut word) = (Vec::new(), String::new());
+    add_up(text, &mut word, &mut sum).then(|| unit(&sum))
+}
+
+/// Leaves in `sum` a vector of the direction that `embed` gives; returns whether there is one. `word` is room to work in.
+pub(crate) fn add_up(text: &str, word: &mut String, sum: &mut Vec<f32>) -> bool {
     static WORDS: OnceLock<Words> = OnceLock::new();
     let words = WORDS.get_or_init(Words::read);
-    let mut sum = vec![0.0; DIMENSIONS];
-    each_word(text, |word| words.add(word, &mut sum));
+    sum.clear();
+    sum.resize(DIMENSIONS, 0.0);
+    each_word(text, word, |word| words.add(word, sum));
     let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
-    (length > LENGTH_MIN).then(|| unit(&sum))
+    length > LENGTH_MIN
 }
 
 /// Runs of letters and digits, in lower case and without accents: what the table was made for.
-fn each_word(text: &str, mut take: impl FnMut(&str)) {
-    let mut word = String::new();
+fn each_word(text: &str, word: &mut String, mut take: impl FnMut(&str)) {
+    word.clear();
     let mut push = |c: char| {
         if c.is_alphanumeric() {
             word.push(c);
         } else if !word.is_empty() {
-            take(&word);
+            take(word);
             word.clear();
         }
     };

@@ -6,8 +6,8 @@ use crate::Slot;
 use crate::id::{MemoryId, Timestamp};
 use crate::learned::Learned;
 use crate::lexicon::Posting;
+use crate::ragged::Ragged;
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
 
 /// Index of a context or an entity in the graph's arrays; reused after removal.
 pub type HubId = u32;
@@ -81,15 +81,47 @@ struct Around {
 
 const NOTHING_AROUND: Around = Around { next: NOBODY, previous: NOBODY, context: HubId::MAX, words: 0 };
 
+/// Index of a kind of link, for `Graph::kind`; reused after no link is of that kind.
+pub type KindId = u32;
+
 /// An explicit link as seen from one of its ends.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Edge {
     /// The memory at the other end.
     pub other: Slot,
     /// Strength in (0, 1].
     pub weight: f32,
     /// What relates the two.
-    pub kind: Arc<str>,
+    pub kind: KindId,
+}
+
+/// The kinds of links that there are.
+#[derive(Debug, Clone, Default)]
+struct Kinds {
+    ids: FxHashMap<Box<str>, KindId>,
+    names: Vec<Box<str>>,
+    free: Vec<KindId>,
+    /// By id: links of that kind, each once.
+    links: Vec<usize>,
+}
+
+impl Kinds {
+    /// The kind of one more link.
+    fn take(&mut self, name: &str) -> KindId {
+        let id = hub(&mut self.ids, &mut self.names, &mut self.free, name, |own, name| *own = name);
+        self.links.resize(self.names.len(), 0);
+        self.links[id as usize] += 1;
+        id
+    }
+
+    /// There are so many links less of that kind.
+    fn release(&mut self, id: KindId, links: usize) {
+        self.links[id as usize] -= links;
+        if links > 0 && self.links[id as usize] == 0 {
+            self.ids.remove(&std::mem::take(&mut self.names[id as usize]));
+            self.free.push(id);
+        }
+    }
 }
 
 /// A link whose target is not stored.
@@ -97,7 +129,7 @@ pub struct Edge {
 struct Waiting {
     from: Slot,
     weight: f32,
-    kind: Arc<str>,
+    kind: KindId,
 }
 
 /// The association graph of a space.
@@ -115,11 +147,12 @@ pub struct Graph {
     entities: Vec<Entity>,
     entities_free: Vec<HubId>,
     /// By slot: entity and mentions, ordered by entity.
-    entities_of: Vec<Vec<(HubId, u32)>>,
+    entities_of: Ragged<(HubId, u32)>,
 
     /// By slot, ordered by the other end, then kind.
-    out: Vec<Vec<Edge>>,
-    incoming: Vec<Vec<Edge>>,
+    out: Ragged<Edge>,
+    incoming: Ragged<Edge>,
+    kinds: Kinds,
     waiting: FxHashMap<MemoryId, Vec<Waiting>>,
     links: usize,
 
@@ -132,9 +165,9 @@ impl Graph {
         let slots = slot as usize + 1;
         if self.around.len() < slots {
             self.around.resize(slots, NOTHING_AROUND);
-            self.entities_of.resize_with(slots, Vec::new);
-            self.out.resize_with(slots, Vec::new);
-            self.incoming.resize_with(slots, Vec::new);
+            self.entities_of.reserve(slots);
+            self.out.reserve(slots);
+            self.incoming.reserve(slots);
         }
     }
 
@@ -266,14 +299,15 @@ impl Graph {
                 holders.partition_point(|holder| holder.slot < slot),
                 Posting { slot, count: *count },
             );
-            self.entities_of[slot as usize].push((id, *count));
+            let own = self.entities_of.get(slot);
+            self.entities_of.insert(slot, own.partition_point(|(other, _)| *other < id), (id, *count));
         }
-        self.entities_of[slot as usize].sort_unstable();
     }
 
     /// Forgets what the memory in `slot` mentions.
     pub fn unmention(&mut self, slot: Slot) {
-        for (id, _) in std::mem::take(&mut self.entities_of[slot as usize]) {
+        while let Some(last) = self.entities_of.get(slot).len().checked_sub(1) {
+            let (id, _) = self.entities_of.remove(slot, last);
             let entity = &mut self.entities[id as usize];
             let at = entity.holders.binary_search_by_key(&slot, |holder| holder.slot);
             let gone = entity.holders.remove(at.expect("who mentions it is among its holders"));
@@ -288,7 +322,7 @@ impl Graph {
 
     /// What the memory mentions, and how often.
     pub fn entities_of(&self, slot: Slot) -> &[(HubId, u32)] {
-        self.entities_of.get(slot as usize).map_or(&[], Vec::as_slice)
+        self.entities_of.get(slot)
     }
 
     /// An entity that a memory mentions.
@@ -306,10 +340,15 @@ impl Graph {
         self.entity_ids.len()
     }
 
+    /// One more than the largest `HubId` of an entity.
+    pub fn entities_end(&self) -> usize {
+        self.entities.len()
+    }
+
     /// Links `from` to `to`, which stands in `target` or is not stored yet. A link of the same kind is replaced.
     pub fn link(&mut self, from: Slot, to: &MemoryId, target: Option<Slot>, kind: &str, weight: f32) {
         self.unlink(from, to, target, kind);
-        let kind: Arc<str> = kind.into();
+        let kind = self.kinds.take(kind);
         match target {
             None => self.waiting.entry(to.clone()).or_default().push(Waiting { from, weight, kind }),
             Some(target) => self.connect(from, target, kind, weight),
@@ -319,22 +358,24 @@ impl Graph {
 
     /// Removes a link, if it is there.
     pub fn unlink(&mut self, from: Slot, to: &MemoryId, target: Option<Slot>, kind: &str) {
+        let Some(&kind) = self.kinds.ids.get(kind) else { return };
+        let before = self.links;
         match target {
             None => self.unwait(from, to, kind),
             Some(target) => {
-                let edges = &mut self.out[from as usize];
-                let before = edges.len();
-                edges.retain(|edge| (edge.other, &*edge.kind) != (target, kind));
-                self.links -= before - edges.len();
-                self.incoming[target as usize].retain(|edge| (edge.other, &*edge.kind) != (from, kind));
+                let edges = self.out.get(from).len();
+                self.out.retain(from, |edge| (edge.other, edge.kind) != (target, kind));
+                self.links -= edges - self.out.get(from).len();
+                self.incoming.retain(target, |edge| (edge.other, edge.kind) != (from, kind));
             }
         }
+        self.kinds.release(kind, before - self.links);
     }
 
-    fn unwait(&mut self, from: Slot, to: &MemoryId, kind: &str) {
+    fn unwait(&mut self, from: Slot, to: &MemoryId, kind: KindId) {
         let Some(list) = self.waiting.get_mut(to) else { return };
         let before = list.len();
-        list.retain(|waiting| (waiting.from, &*waiting.kind) != (from, kind));
+        list.retain(|waiting| (waiting.from, waiting.kind) != (from, kind));
         self.links -= before - list.len();
         if list.is_empty() {
             self.waiting.remove(to);
@@ -350,39 +391,43 @@ impl Graph {
 
     /// The memory `id` leaves `slot`: links to it wait again. Its own links must have been unlinked before.
     pub fn depart(&mut self, id: &MemoryId, slot: Slot) {
-        for edge in std::mem::take(&mut self.incoming[slot as usize]) {
-            self.out[edge.other as usize].retain(|out| (out.other, &out.kind) != (slot, &edge.kind));
-            let waiting = Waiting { from: edge.other, weight: edge.weight, kind: edge.kind };
-            self.waiting.entry(id.clone()).or_default().push(waiting);
+        while let Some(last) = self.incoming.get(slot).len().checked_sub(1) {
+            let Edge { other, weight, kind } = self.incoming.remove(slot, last);
+            self.out.retain(other, |out| (out.other, out.kind) != (slot, kind));
+            self.waiting.entry(id.clone()).or_default().push(Waiting { from: other, weight, kind });
         }
     }
 
-    fn connect(&mut self, from: Slot, to: Slot, kind: Arc<str>, weight: f32) {
-        let put = |edges: &mut Vec<Edge>, other: Slot| {
-            let at = edges.partition_point(|edge| (edge.other, &edge.kind) < (other, &kind));
-            edges.insert(at, Edge { other, weight, kind: kind.clone() });
+    fn connect(&mut self, from: Slot, to: Slot, kind: KindId, weight: f32) {
+        let names = &self.kinds.names;
+        let name = |kind: KindId| &*names[kind as usize];
+        let put = |rows: &mut Ragged<Edge>, of: Slot, other: Slot| {
+            let edges = rows.get(of);
+            let at = edges.partition_point(|edge| (edge.other, name(edge.kind)) < (other, name(kind)));
+            rows.insert(of, at, Edge { other, weight, kind });
         };
-        put(&mut self.out[from as usize], to);
-        put(&mut self.incoming[to as usize], from);
+        put(&mut self.out, from, to);
+        put(&mut self.incoming, to, from);
+    }
+
+    /// The name of a kind of link.
+    pub fn kind(&self, kind: KindId) -> &str {
+        &self.kinds.names[kind as usize]
     }
 
     /// Links that leave a memory and whose target is stored, ordered by target, then kind.
     pub fn out(&self, slot: Slot) -> &[Edge] {
-        self.out.get(slot as usize).map_or(&[], Vec::as_slice)
+        self.out.get(slot)
     }
 
     /// Links that lead to a memory, ordered by source, then kind.
     pub fn incoming(&self, slot: Slot) -> &[Edge] {
-        self.incoming.get(slot as usize).map_or(&[], Vec::as_slice)
+        self.incoming.get(slot)
     }
 
     /// Bytes that it takes, without what an allocator adds, and without what use has taught.
     pub fn bytes(&self) -> usize {
-        let rows = self.out.iter().chain(&self.incoming);
-        let edges =
-            rows.map(|row| size_of::<Vec<Edge>>() + row.capacity() * size_of::<Edge>()).sum::<usize>();
-        let mentions = self.entities_of.iter();
-        let mentions = mentions.map(|row| size_of::<Vec<u64>>() + row.capacity() * 8).sum::<usize>();
+        let rows = self.out.bytes() + self.incoming.bytes() + self.entities_of.bytes();
         let contexts = self.contexts.iter();
         let contexts = contexts.map(|c| {
             2 * c.name.len() + 28 + size_of::<Context>() + c.members.capacity() * size_of::<Place>()
@@ -391,9 +436,7 @@ impl Graph {
         let entities = entities.map(|e| {
             2 * e.name.len() + 28 + size_of::<Entity>() + e.holders.capacity() * size_of::<Posting>()
         });
-        edges
-            + mentions
-            + contexts.sum::<usize>()
+        rows + contexts.sum::<usize>()
             + entities.sum::<usize>()
             + size_of::<Around>() * self.around.capacity()
     }
@@ -439,26 +482,23 @@ impl Graph {
             assert_eq!(weights.sum::<u64>(), entity.weight, "an entity weighs what its holders do");
             lines.push(format!("entity {:?}: {}", entity.name, holders.join(" ")));
         }
-        for (slot, edges) in self.out.iter().enumerate() {
-            for edge in edges {
-                let back = self.incoming[edge.other as usize]
-                    .iter()
-                    .filter(|e| e.other == slot as Slot && e.kind == edge.kind);
+        for slot in 0..self.slots() as Slot {
+            for edge in self.out.get(slot) {
+                let back = self.incoming.get(edge.other).iter();
+                let back = back.filter(|other| other.other == slot && other.kind == edge.kind);
                 assert_eq!(back.count(), 1, "every link is seen from both ends");
-                lines.push(format!(
-                    "{} -{} {}-> {}",
-                    name(slot as Slot),
-                    edge.kind,
-                    edge.weight,
-                    name(edge.other)
-                ));
+                let kind = self.kind(edge.kind);
+                lines.push(format!("{} -{kind} {}-> {}", name(slot), edge.weight, name(edge.other)));
             }
         }
         for (to, list) in &self.waiting {
             lines.extend(
-                list.iter().map(|w| format!("{} -{} {}-> {to} (waiting)", name(w.from), w.kind, w.weight)),
+                list.iter().map(|w| {
+                    format!("{} -{} {}-> {to} (waiting)", name(w.from), self.kind(w.kind), w.weight)
+                }),
             );
         }
+        assert_eq!(self.kinds.links.iter().sum::<usize>(), self.links, "every link is of a kind");
         lines.push(format!("{} links, {} adjacent pairs", self.links, self.adjacent_pairs));
         lines.sort();
         lines

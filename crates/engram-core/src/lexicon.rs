@@ -114,19 +114,103 @@ impl Language {
 /// The terms of a text, in order, with repeats: Unicode words, in lower case, split at apostrophes and underscores,
 /// without stop words, stemmed.
 pub fn terms(text: &str, language: Language) -> Vec<Box<str>> {
-    // The same letter may be written as one character or as two.
-    let lower = match is_nfc(text) {
-        true => text.to_lowercase(),
-        false => text.nfc().collect::<String>().to_lowercase(),
-    };
+    let (mut lower, mut terms) = (String::new(), Vec::new());
+    push_lower(text, &mut lower);
+    each_part(&lower, language, |part, stemmer| {
+        terms.push(stemmer.map_or(part.into(), |algorithm| Stemmer::create(algorithm).stem(part).into()));
+    });
+    terms
+}
+
+/// The same letter may be written as one character or as two; here it is one, in lower case.
+fn push_lower(text: &str, lower: &mut String) {
+    if text.is_ascii() {
+        let from = lower.len();
+        lower.push_str(text);
+        lower[from..].make_ascii_lowercase();
+    } else if text.contains('Σ') {
+        // Only a whole text tells whether it ends a word.
+        lower.push_str(&text.nfc().collect::<String>().to_lowercase());
+    } else if is_nfc(text) {
+        lower.extend(text.chars().flat_map(char::to_lowercase));
+    } else {
+        lower.extend(text.nfc().flat_map(char::to_lowercase));
+    }
+}
+
+/// Gives what terms are made of, with the stemmer for it.
+fn each_part(lower: &str, language: Language, mut give: impl FnMut(&str, Option<Algorithm>)) {
     let parts =
         lower.unicode_words().flat_map(|word| word.split(['\'', '’', '_'])).filter(|part| !part.is_empty());
-    let kept = parts.filter(|part| !language.stops(part));
-    kept.map(|part| match language.stemmer_of(part) {
-        Some(algorithm) => Stemmer::create(algorithm).stem(part).into(),
-        None => part.into(),
-    })
-    .collect()
+    parts.filter(|part| !language.stops(part)).for_each(|part| give(part, language.stemmer_of(part)));
+}
+
+/// Words whose stems are kept; then it begins anew.
+const STEMS_MAX: usize = 8192;
+
+/// The terms of one text at a time, as `terms` has them. Reuse it: it allocates for words only that it has not met.
+#[derive(Debug, Default)]
+pub struct Terms {
+    lower: String,
+    /// One after the other, with a space between.
+    joined: String,
+    /// Where each begins and ends in `joined`.
+    spans: Vec<(u32, u32)>,
+    stems: FxHashMap<Box<str>, Box<str>>,
+    language: Language,
+}
+
+impl Terms {
+    /// Reads a text.
+    pub fn read(&mut self, text: &str, language: Language) {
+        let Self { lower, joined, spans, stems, language: known } = self;
+        if *known != language || stems.len() >= STEMS_MAX {
+            stems.clear();
+        }
+        *known = language;
+        lower.clear();
+        joined.clear();
+        spans.clear();
+        push_lower(text, lower);
+        each_part(lower, language, |part, stemmer| {
+            if !joined.is_empty() {
+                joined.push(' ');
+            }
+            let from = joined.len() as u32;
+            match stemmer {
+                None => joined.push_str(part),
+                Some(algorithm) => match stems.get(part) {
+                    Some(stem) => joined.push_str(stem),
+                    None => {
+                        let stem = Stemmer::create(algorithm).stem(part);
+                        joined.push_str(&stem);
+                        stems.insert(part.into(), stem.into());
+                    }
+                },
+            }
+            spans.push((from, joined.len() as u32));
+        });
+    }
+
+    /// How many there are, repeats included.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Some that follow one another, joined by spaces.
+    pub fn run(&self, from: usize, count: usize) -> &str {
+        &self.joined[self.spans[from].0 as usize..self.spans[from + count - 1].1 as usize]
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|at| self.run(at, 1))
+    }
 }
 
 /// Terms with their counts, ordered by term.
@@ -383,6 +467,21 @@ mod tests {
         for name in Language::names() {
             assert_eq!(Language::parse(name).unwrap().name(), name);
         }
+    }
+
+    #[test]
+    fn terms_are_read_as_they_are_made() {
+        let mut read = Terms::default();
+        for text in
+            ["", "The dogs weren't running to Caroline's house_boat!", "ΟΔΟΣ οδός", "cafe\u{301} ÉTÉ", "dogs"]
+        {
+            for language in [Language::Auto, Language::None, Language::Auto] {
+                read.read(text, language);
+                assert_eq!(read.iter().map(Into::into).collect::<Vec<Box<str>>>(), terms(text, language));
+            }
+        }
+        read.read("The dogs run", Language::Auto);
+        assert_eq!((read.len(), read.run(0, 2)), (2, "dog run"));
     }
 
     #[test]

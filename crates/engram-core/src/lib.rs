@@ -26,6 +26,7 @@ pub mod lexicon;
 pub mod limits;
 pub mod memory;
 mod platform;
+mod ragged;
 pub mod recall;
 mod rows;
 pub mod speech;

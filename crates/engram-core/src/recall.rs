@@ -3,26 +3,27 @@
 //! `Ranking::base` and `Ranking::score`, and nowhere else.
 
 mod concepts;
+mod resolve;
 mod words;
 
 use crate::Slot;
-use crate::activation::{Spread, VISITS_DEFAULT, Via, Walk, Way};
+use crate::activation::{Flow, Spread, VISITS_DEFAULT, Via, Walk, Way};
 use crate::alike::Alike;
 use crate::calibrate::{Evidence, abstain_below, relevance, relevance_range};
 use crate::confidence::{combined, objections, superseding};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
-use crate::embed::embed;
 use crate::error::{Error, Result};
+use crate::graph::HubId;
 use crate::hnsw;
 use crate::id::Timestamp;
-use crate::lexicon::{Postings, TermId, idf, terms};
-use crate::speech::{SpeakerId, asks_when};
+use crate::lexicon::{Postings, idf};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
-use crate::vector::{Vectors, unit};
-use crate::when::{Interval, When, when};
+use crate::vector::Vectors;
+use crate::when::Interval;
 use crate::without::Part;
 use concepts::Gate;
+use resolve::Resolved;
 use words::{Bounds, LOOKED_UP_MAX, Text, Words, Worth};
 
 /// The weights of a score, fitted together on the dev sets. Words count by the share that they reach of what the
@@ -93,6 +94,40 @@ pub struct Scratch {
     bridges: Tally,
     pool: Tally,
     spread: Spread,
+    resolved: Resolved,
+    alike: Alike,
+    lists: Lists,
+}
+
+/// Lists that a recall fills and empties.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Similarity of some memories to the cue: alone, and in their windows.
+    samples: [Vec<f32>; 2],
+    candidates: Vec<(Slot, f32)>,
+    found: Vec<(Slot, f32)>,
+    by_words: Vec<(Slot, f32)>,
+    nearest: Vec<(Slot, f32)>,
+    ranked: Vec<(Slot, f32)>,
+    newest: Vec<(Slot, f32)>,
+    seeds: Vec<(Slot, f64)>,
+    slots: Vec<Slot>,
+    entities: Vec<(HubId, f64)>,
+}
+
+impl Scratch {
+    /// With room for so many memories that activation or words reach. It grows where a recall needs more.
+    pub fn with_capacity(memories: usize) -> Self {
+        let mut scratch = Self::default();
+        scratch.words.reserve(memories);
+        [&mut scratch.namesakes, &mut scratch.bridges, &mut scratch.pool]
+            .into_iter()
+            .for_each(|tally| tally.reserve(memories));
+        scratch.spread.reserve(memories);
+        let Lists { candidates, found, ranked, .. } = &mut scratch.lists;
+        [candidates, found, ranked].into_iter().for_each(|list| list.reserve(memories));
+        scratch
+    }
 }
 
 /// Recalls what `cue` brings to mind. Some hundred microseconds at 20,000 memories; `exact` compares every vector.
@@ -102,15 +137,37 @@ pub fn recall(
     options: &RecallOptions,
     scratch: &mut Scratch,
 ) -> Result<Answer> {
+    let mut answer = Answer::default();
+    recall_into(state, cue, options, scratch, &mut answer)?;
+    Ok(answer)
+}
+
+/// Recalls as `recall` does, into an answer that is used again. With a scratch and an answer that have grown it allocates
+/// nothing, but for words that the scratch has not met, paths, duplicates, objections, and concepts.
+pub fn recall_into(
+    state: &SpaceState,
+    cue: &Cue,
+    options: &RecallOptions,
+    scratch: &mut Scratch,
+    answer: &mut Answer,
+) -> Result<()> {
     options.check()?;
-    let cue = Resolved::new(state, cue, options)?;
-    let mut ranking = Ranking::new(state, &cue, options, scratch);
-    ranking.find_candidates();
-    // What is associated with a time's memories is not what a time alone asks for.
-    let seeds = if cue.when.alone { Vec::new() } else { ranking.seeds() };
-    ranking.spread(&seeds);
-    ranking.bridge(&seeds);
-    Ok(ranking.answer(&seeds))
+    let mut resolved = std::mem::take(&mut scratch.resolved);
+    let result = resolved.resolve(state, cue, options);
+    if result.is_ok() {
+        let mut ranking = Ranking::new(state, &resolved, options, scratch);
+        ranking.find_candidates();
+        // What is associated with a time's memories is not what a time alone asks for.
+        let seeds = if resolved.when.alone { Vec::new() } else { ranking.seeds() };
+        ranking.spread(&seeds);
+        ranking.bridge(&seeds);
+        ranking.answer(&seeds, answer);
+        if seeds.capacity() > 0 {
+            scratch.lists.seeds = seeds;
+        }
+    }
+    scratch.resolved = resolved;
+    result
 }
 
 /// Spreads from the memories that a cue brings to mind first, or from given ones, and returns the spread itself.
@@ -123,8 +180,9 @@ pub fn activate(
     options.check()?;
     let seeds = match from {
         Seeds::Cue(cue) => {
-            let cue = Resolved::new(state, cue, options)?;
-            let mut ranking = Ranking::new(state, &cue, options, scratch);
+            let mut resolved = Resolved::default();
+            resolved.resolve(state, cue, options)?;
+            let mut ranking = Ranking::new(state, &resolved, options, scratch);
             ranking.find_candidates();
             ranking.seeds()
         }
@@ -178,53 +236,6 @@ pub struct Activations {
     pub truncated: bool,
 }
 
-/// A cue that fits the state it is asked of.
-struct Resolved {
-    /// Each once; none where nobody holds it.
-    terms: Vec<Option<TermId>>,
-    speakers: Vec<SpeakerId>,
-    asks_when: bool,
-    /// Of length 1.
-    unit: Option<Vec<f32>>,
-    slots: Vec<Slot>,
-    when: When,
-}
-
-impl Resolved {
-    fn new(state: &SpaceState, cue: &Cue, options: &RecallOptions) -> Result<Self> {
-        cue.check()?;
-        let without = options.without;
-        let slots = cue.ids.iter().map(|id| {
-            state.slot(id).ok_or_else(|| {
-                Error::NotFound(format!("the cue names memory \"{id}\", which is not stored here"))
-            })
-        });
-        let slots = slots.collect::<Result<Vec<Slot>>>()?;
-        if let Some(embedding) = &cue.embedding {
-            check_dimensions(state, embedding)?;
-        }
-        let text = cue.text.as_deref().unwrap_or("");
-        let unit = match (&cue.embedding, state.settings().embedder) {
-            (Some(embedding), Some(Embedder::Caller { .. })) => Some(unit(embedding)),
-            (None, Some(Embedder::Builtin { .. })) => embed(text).or_else(|| mean_of(state, &slots)),
-            _ => mean_of(state, &slots),
-        };
-        let unit = unit.filter(|_| !without.has(Part::Vectors));
-        let text = if without.has(Part::Words) { "" } else { text };
-        let mut terms = terms(text, state.settings().language);
-        let speakers =
-            if without.has(Part::Speakers) { Vec::new() } else { state.speeches().named_by(&terms) };
-        terms.sort_unstable();
-        terms.dedup();
-        let terms = terms.iter().map(|term| state.lexicon().term(term)).collect();
-        let asks_when = asks_when(text) && !without.has(Part::Times);
-        let said = cue.text.as_deref().filter(|_| !without.has(Part::When)).unwrap_or("");
-        let mut when = when(said, options.now);
-        when.alone &= slots.is_empty();
-        Ok(Self { terms, speakers, asks_when, unit, slots, when })
-    }
-}
-
 /// Whether a vector fits the space.
 pub fn check_dimensions(state: &SpaceState, embedding: &[f32]) -> Result<()> {
     match state.settings().embedder {
@@ -246,17 +257,6 @@ pub fn check_dimensions(state: &SpaceState, embedding: &[f32]) -> Result<()> {
         ))),
         _ => Ok(()),
     }
-}
-
-/// The direction between memories, for a cue that names them and brings no vector of its own.
-fn mean_of(state: &SpaceState, slots: &[Slot]) -> Option<Vec<f32>> {
-    let mut rows = slots.iter().filter_map(|&slot| state.embedding(slot)).map(unit);
-    let mut sum = rows.next()?;
-    for row in rows {
-        sum.iter_mut().zip(row).for_each(|(a, b)| *a += b);
-    }
-    crate::vector::check_embedding(&sum).ok()?;
-    Some(unit(&sum))
 }
 
 /// What a random memory's similarity to the cue is like.
@@ -307,7 +307,9 @@ impl<'a> Ranking<'a> {
         options: &'a RecallOptions,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let vectors = state.vectors().zip(cue.unit.as_deref());
+        let vectors = state.vectors().zip(cue.unit());
+        let mut candidates = std::mem::take(&mut scratch.lists.candidates);
+        candidates.clear();
         let mut ranking = Self {
             state,
             cue,
@@ -319,7 +321,7 @@ impl<'a> Ranking<'a> {
             words_are_cut: false,
             cosine_best: 0.0,
             gate: Gate::default(),
-            candidates: Vec::new(),
+            candidates,
         };
         ranking.sample();
         ranking
@@ -372,28 +374,34 @@ impl<'a> Ranking<'a> {
         let Some((vectors, _)) = self.vectors else { return };
         let end = vectors.slots_end();
         let step = end.div_ceil(SAMPLE_MAX).max(1);
-        let slots =
-            (0..end).step_by(step).map(|slot| slot as Slot).filter(|&slot| vectors.get(slot).is_some());
-        let pairs: Vec<(f32, f32)> = slots
-            .filter_map(|slot| self.similarity(slot).map(|own| (own, self.similarity_of_window(slot, own))))
-            .collect();
-        let (single, window): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+        let [mut single, mut window] = std::mem::take(&mut self.scratch.lists.samples);
+        single.clear();
+        window.clear();
+        let slots = (0..end).step_by(step).map(|slot| slot as Slot);
+        for slot in slots.filter(|&slot| vectors.get(slot).is_some()) {
+            if let Some(own) = self.similarity(slot) {
+                single.push(own);
+                window.push(self.similarity_of_window(slot, own));
+            }
+        }
         (self.single, self.window) = (Spreadness::of(&single), Spreadness::of(&window));
+        self.scratch.lists.samples = [single, window];
     }
 
     fn find_candidates(&mut self) {
         self.scratch.pool.clear(self.state.slots_end());
         let text = self.text();
         self.scratch.words.look_up(text, &self.cue.terms);
-        let mut found = self.found_by_words();
-        found.extend(self.found_by_vector());
+        let mut found = std::mem::take(&mut self.scratch.lists.found);
+        found.clear();
+        self.find_by_words(&mut found);
+        self.find_by_vector(&mut found);
         self.close_concepts(&found);
-        found.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+        found.iter().for_each(|(slot, _)| self.add_candidate(*slot));
+        self.scratch.lists.found = found;
         self.candidates_by_time();
         self.candidates_by_concept();
-        for slot in self.cue.slots.clone() {
-            self.add_candidate(slot);
-        }
+        self.cue.slots.iter().for_each(|&slot| self.add_candidate(slot));
         self.widen();
     }
 
@@ -503,19 +511,23 @@ impl<'a> Ranking<'a> {
         WEIGHTS.words * own + WEIGHTS.words_in_window * window + WEIGHTS.words_in_context * context
     }
 
-    fn found_by_words(&mut self) -> Vec<(Slot, f32)> {
+    fn find_by_words(&mut self, found: &mut Vec<(Slot, f32)>) {
         let most = WORD_CANDIDATES_MAX.max(self.options.limit) + SEEDS_MAX;
-        let mut found = self.best_by_words(most, Self::may_hit);
+        self.find_best_by_words(most, Self::may_hit, found);
         if !self.options.filter.is_empty() {
             // What does not pass may still lead to what does.
-            let leading = self.best_by_words(SEEDS_MAX, Self::is_visible);
-            found.extend(leading);
+            self.find_best_by_words(SEEDS_MAX, Self::is_visible, found);
         }
-        found
     }
 
-    fn best_by_words(&mut self, most: usize, passes: fn(&Self, Slot) -> bool) -> Vec<(Slot, f32)> {
-        let (mut bounds, mut found) = (std::mem::take(&mut self.scratch.bounds), Vec::new());
+    fn find_best_by_words(
+        &mut self,
+        most: usize,
+        passes: fn(&Self, Slot) -> bool,
+        found: &mut Vec<(Slot, f32)>,
+    ) {
+        let mut bounds = std::mem::take(&mut self.scratch.bounds);
+        let mut best = std::mem::take(&mut self.scratch.lists.by_words);
         let max = self.scratch.words.max;
         let worth = |weight: f32, at: usize| if max[at] > 0.0 { weight / max[at] } else { 0.0 };
         // A part that is left out counts as the memory itself does.
@@ -533,31 +545,35 @@ impl<'a> Ranking<'a> {
             let counts = !self.is_without(Part::Windows) || self.scratch.words.own(self.text(), slot) > 0.0;
             (counts && passes(self, slot)).then(|| self.score_of_words(slot) + WEIGHTS.time * self.time(slot))
         };
-        let is_cut = self.scratch.words.best(self.text(), worth, most, score, &mut bounds, &mut found);
+        let is_cut = self.scratch.words.best(self.text(), worth, most, score, &mut bounds, &mut best);
         self.words_are_cut |= is_cut;
-        self.scratch.bounds = bounds;
-        found
+        found.extend_from_slice(&best);
+        (self.scratch.bounds, self.scratch.lists.by_words) = (bounds, best);
     }
 
-    fn found_by_vector(&mut self) -> Vec<(Slot, f32)> {
+    fn find_by_vector(&mut self, found: &mut Vec<(Slot, f32)>) {
         let most = self.vector_candidates(self.state.index().params().ef_search);
         let count = most.max(self.options.limit);
-        let mut found = self.nearest(count, |ranking, slot| ranking.may_hit(slot));
-        self.cosine_best = found.first().map_or(0.0, |(_, similarity)| *similarity);
+        let mut nearest = std::mem::take(&mut self.scratch.lists.nearest);
+        self.find_nearest(count, Self::may_hit, &mut nearest);
+        self.cosine_best = nearest.first().map_or(0.0, |(_, similarity)| *similarity);
+        found.extend_from_slice(&nearest);
         if !self.options.filter.is_empty() {
-            found.extend(self.nearest(SEEDS_MAX, |ranking, slot| ranking.is_visible(slot)));
+            self.find_nearest(SEEDS_MAX, Self::is_visible, &mut nearest);
+            found.extend_from_slice(&nearest);
         }
-        found
+        self.scratch.lists.nearest = nearest;
     }
 
     /// Memories from the intervals that the cue names: all, or where there are many, some spread over the interval; and
     /// those next to it, where these are few.
     fn candidates_by_time(&mut self) {
         let (state, cue) = (self.state, self.cue);
+        let mut found = std::mem::take(&mut self.scratch.lists.slots);
         for &Interval { from, to } in &cue.when.intervals {
             let within = |from, most| state.between(from, to).take(most).filter(|&slot| self.may_hit(slot));
-            let mut found: Vec<Slot> =
-                within(from, TIME_LOOKED_AT_MAX).take(TIME_CANDIDATES_MAX + 1).collect();
+            found.clear();
+            found.extend(within(from, TIME_LOOKED_AT_MAX).take(TIME_CANDIDATES_MAX + 1));
             if found.len() > TIME_CANDIDATES_MAX {
                 let ends = [state.between(from, to).next(), state.between(from, to).next_back()];
                 let [first, last] =
@@ -568,7 +584,8 @@ impl<'a> Ranking<'a> {
                 };
                 let found_at = (0..TIME_CANDIDATES_MAX as i128)
                     .filter_map(|part| within(at(part), TIME_LOOKED_AT_MAX / TIME_CANDIDATES_MAX).next());
-                found = found_at.collect();
+                found.clear();
+                found.extend(found_at);
             }
             let around = self.options.limit.saturating_sub(found.len());
             let (before, after) =
@@ -577,21 +594,22 @@ impl<'a> Ranking<'a> {
                 before.rev().take(TIME_LOOKED_AT_MAX).filter(|&slot| self.may_hit(slot)).take(around),
             );
             found.extend(after.take(TIME_LOOKED_AT_MAX).filter(|&slot| self.may_hit(slot)).take(around));
-            found.into_iter().for_each(|slot| self.add_candidate(slot));
+            found.iter().for_each(|&slot| self.add_candidate(slot));
         }
+        self.scratch.lists.slots = found;
     }
 
     /// The `count` memories whose vectors are nearest to the cue's, of those that pass: from the index and from what is
     /// not in it yet, or from all, when asked to be exact or where so few pass that the index does not find `count`.
-    fn nearest(&mut self, count: usize, passes: impl Fn(&Self, Slot) -> bool) -> Vec<(Slot, f32)> {
-        let Some((vectors, unit)) = self.vectors else { return Vec::new() };
+    fn find_nearest(&mut self, count: usize, passes: fn(&Self, Slot) -> bool, found: &mut Vec<(Slot, f32)>) {
+        found.clear();
+        let Some((vectors, unit)) = self.vectors else { return };
         let (state, index) = (self.state, self.state.index());
-        let mut found = Vec::new();
         let mut index_scratch = std::mem::take(&mut self.scratch.index);
         let is_complete = !self.options.exact && {
             let (wanted, ef) = (count.min(index.len()), index.params().ef_search);
             let filter = |slot| passes(self, slot);
-            index.search(vectors, unit, wanted, ef, filter, &mut index_scratch, &mut found) >= wanted
+            index.search(vectors, unit, wanted, ef, filter, &mut index_scratch, found) >= wanted
         };
         self.scratch.index = index_scratch;
         if !is_complete {
@@ -607,8 +625,7 @@ impl<'a> Ranking<'a> {
         } else {
             (0..state.slots_end() as Slot).for_each(&mut compare);
         }
-        keep_best(&mut found, count);
-        found
+        keep_best(found, count);
     }
 
     /// Makes the neighbours of the best candidates candidates, too: an answer often follows its question.
@@ -617,8 +634,8 @@ impl<'a> Ranking<'a> {
             return;
         }
         keep_best(&mut self.candidates, usize::MAX);
-        let best: Vec<Slot> = self.candidates.iter().take(WIDENED_MAX).map(|(slot, _)| *slot).collect();
-        for slot in best {
+        for at in 0..self.candidates.len().min(WIDENED_MAX) {
+            let slot = self.candidates[at].0;
             let graph = self.state.graph();
             let (before, after) = (graph.previous(slot), graph.next(slot));
             let around = [
@@ -638,17 +655,21 @@ impl<'a> Ranking<'a> {
             return Vec::new();
         }
         keep_best(&mut self.candidates, usize::MAX);
-        let named = &self.cue.slots;
-        let best = self.candidates.iter().filter(|(slot, base)| *base > 0.0 && !named.contains(slot));
-        let mut seeds: Vec<(Slot, f64)> =
-            best.take(SEEDS_MAX).map(|(slot, base)| (*slot, f64::from(*base).powi(3))).collect();
+        let (mut seeds, mut named) =
+            (std::mem::take(&mut self.scratch.lists.seeds), std::mem::take(&mut self.scratch.lists.slots));
+        seeds.clear();
+        named.clear();
+        let is_named = |slot: &Slot| self.cue.slots.contains(slot);
+        let best = self.candidates.iter().filter(|(slot, base)| *base > 0.0 && !is_named(slot));
+        seeds.extend(best.take(SEEDS_MAX).map(|(slot, base)| (*slot, f64::from(*base).powi(3))));
         let strongest = seeds.first().map_or(1.0, |(_, mass)| *mass);
-        let mut named: Vec<Slot> = named.iter().copied().filter(|&slot| self.is_visible(slot)).collect();
+        named.extend(self.cue.slots.iter().copied().filter(|&slot| self.is_visible(slot)));
         named.sort_unstable();
         named.dedup();
-        seeds.extend(named.into_iter().map(|slot| (slot, strongest)));
+        seeds.extend(named.iter().map(|&slot| (slot, strongest)));
         let sum: f64 = seeds.iter().map(|(_, mass)| mass).sum();
         seeds.iter_mut().for_each(|(_, mass)| *mass /= sum);
+        self.scratch.lists.slots = named;
         seeds
     }
 
@@ -659,10 +680,18 @@ impl<'a> Ranking<'a> {
         let spread = &mut self.scratch.spread;
         let walk = walk(state, options, &visible);
         spread.spread(&walk, seeds, budget, options.explain);
-        let mut reached: Vec<(Slot, f32)> =
-            spread.activated().iter().map(|&slot| (slot, spread.reached(slot) as f32)).collect();
-        keep_best(&mut reached, REACHED_MAX.max(options.limit));
-        reached.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+        let mut reached = std::mem::take(&mut self.scratch.lists.ranked);
+        let spread = &self.scratch.spread;
+        reached.clear();
+        reached.extend(spread.activated().iter().map(|&slot| (slot, spread.reached(slot) as f32)));
+        self.add_best(reached);
+    }
+
+    /// Makes the best of some memories candidates, too.
+    fn add_best(&mut self, mut best: Vec<(Slot, f32)>) {
+        keep_best(&mut best, REACHED_MAX.max(self.options.limit));
+        best.iter().for_each(|(slot, _)| self.add_candidate(*slot));
+        self.scratch.lists.ranked = best;
     }
 
     /// Finds the memories that bring in what a seed leaves unexplained: those that share names with it and hold words of
@@ -679,11 +708,12 @@ impl<'a> Ranking<'a> {
         let budget = options.budget.unwrap_or(VISITS_DEFAULT);
         let walk = walk(state, options, &visible);
         let seed_max = seeds.iter().map(|(_, mass)| *mass).fold(0.0, f64::max);
-        let Scratch { namesakes: reached, words, bridges, .. } = &mut *self.scratch;
+        let Scratch { namesakes: reached, words, bridges, lists, .. } = &mut *self.scratch;
         let weights = &words.weights;
         for &(seed, mass) in seeds {
             reached.clear(state.slots_end());
-            walk.for_each_namesake(seed, budget / seeds.len().max(1), |slot, part| reached.add(slot, part));
+            let most = budget / seeds.len().max(1);
+            walk.for_each_namesake(seed, most, &mut lists.entities, |slot, part| reached.add(slot, part));
             let lacking = !words.terms_of(seed);
             for &slot in reached.touched() {
                 let added = words.terms_of(slot) & lacking;
@@ -696,49 +726,48 @@ impl<'a> Ranking<'a> {
                 }
             }
         }
-        let mut best: Vec<(Slot, f32)> =
-            bridges.touched().iter().map(|&slot| (slot, bridges.get(slot) as f32)).collect();
-        keep_best(&mut best, REACHED_MAX.max(options.limit));
-        best.into_iter().for_each(|(slot, _)| self.add_candidate(slot));
+        let mut best = std::mem::take(&mut self.scratch.lists.ranked);
+        best.clear();
+        best.extend(self.scratch.bridges.iter().map(|(slot, bridge)| (slot, bridge as f32)));
+        self.add_best(best);
     }
 
-    fn answer(mut self, seeds: &[(Slot, f64)]) -> Answer {
+    fn answer(mut self, seeds: &[(Slot, f64)], answer: &mut Answer) {
         let seed_max = seeds.iter().map(|(_, mass)| *mass).fold(0.0, f64::max);
-        let mut ranked: Vec<(Slot, f32)> = std::mem::take(&mut self.candidates);
+        let mut ranked = std::mem::take(&mut self.candidates);
         ranked.retain(|(slot, _)| self.may_hit(*slot));
         for (slot, score) in &mut ranked {
             *score = self.score(*slot, *score, seed_max);
         }
+        let mut first = std::mem::take(&mut self.scratch.lists.ranked);
         // More than the limit, because what says the same takes one place; all, where that was not enough.
-        let mut hits = Vec::new();
         for needed in [2 * self.options.limit + 64, usize::MAX] {
-            let mut first = ranked.clone();
+            first.clone_from(&ranked);
             let is_cut = self.take_forgotten(&mut first, needed);
             self.put_newer_first(&mut first);
             keep_best(&mut first, usize::MAX);
-            hits = self.hits(&first, seed_max);
-            if hits.len() == self.options.limit || !is_cut {
+            self.take_hits(&first, seed_max, &mut answer.hits);
+            if answer.hits.len() == self.options.limit || !is_cut {
                 break;
             }
         }
+        (self.scratch.lists.ranked, self.scratch.lists.candidates) = (first, ranked);
         let abstain_below = abstain_below(self.vectors.is_some());
-        let abstain = hits.iter().all(|hit| hit.relevance < abstain_below);
-        let hits =
-            hits.into_iter().filter(|hit| self.options.relevance_min.is_none_or(|min| hit.relevance >= min));
-        Answer {
-            hits: hits.collect(),
-            abstain,
-            activated: self.scratch.pool.touched().len() + self.gate.looked_at,
-            truncated: self.scratch.spread.truncated || self.words_are_cut,
-        }
+        answer.abstain = answer.hits.iter().all(|hit| hit.relevance < abstain_below);
+        answer.hits.retain(|hit| self.options.relevance_min.is_none_or(|min| hit.relevance >= min));
+        answer.activated = self.scratch.pool.touched().len() + self.gate.looked_at;
+        answer.truncated = self.scratch.spread.truncated || self.words_are_cut;
     }
 
     /// What a memory was superseded by in the end comes right before it, unless it is ahead anyway.
-    fn put_newer_first(&self, ranked: &mut Vec<(Slot, f32)>) {
+    fn put_newer_first(&mut self, ranked: &mut Vec<(Slot, f32)>) {
         let mut steps = SUPERSEDED_STEPS_MAX;
-        let mut newest: Vec<(Slot, f32)> = Vec::new();
+        let Lists { newest, slots: chain, .. } = &mut self.scratch.lists;
+        let (mut newest, mut chain) = (std::mem::take(newest), std::mem::take(chain));
+        newest.clear();
         for &(old, score) in ranked.iter() {
-            let mut chain = vec![old];
+            chain.clear();
+            chain.push(old);
             // A circle ends where it began.
             while let Some(newer) = self.newer_than(*chain.last().expect("it begins with one"))
                 && !chain.contains(&newer)
@@ -759,7 +788,8 @@ impl<'a> Ranking<'a> {
                 *own = own.max(newest.remove(at).1);
             }
         }
-        ranked.extend(newest);
+        ranked.extend_from_slice(&newest);
+        (self.scratch.lists.newest, self.scratch.lists.slots) = (newest, chain);
     }
 
     /// The memory that superseded one last, of those that may be hits.
@@ -770,15 +800,18 @@ impl<'a> Ranking<'a> {
 
     /// The first hits, up to the limit. What says the same as a better one takes no place
     /// of its own, but is named with it.
-    fn hits(&self, ranked: &[(Slot, f32)], seed_max: f64) -> Vec<Hit> {
+    fn take_hits(&mut self, ranked: &[(Slot, f32)], seed_max: f64, hits: &mut Vec<Hit>) {
         let best = ranked.first().map_or(0.0, |(_, score)| *score);
-        let mut hits: Vec<Hit> = Vec::new();
-        let mut alike = Alike::default();
+        hits.clear();
+        let mut alike = std::mem::take(&mut self.scratch.alike);
+        alike.clear();
         let mut beyond = 0.0;
+        let state = self.state;
+        let text_of = |slot: Slot| state.record(slot).memory().content.as_deref();
         for &(slot, score) in ranked {
-            let content = self.state.record(slot).memory().content.as_deref();
-            let content = content.filter(|_| !self.is_without(Part::Duplicates));
-            if let Some(first) = content.and_then(|content| alike.find_or_take(content, hits.len())) {
+            let content = text_of(slot).filter(|_| !self.is_without(Part::Duplicates));
+            let text_at = |place: usize| text_of(hits[place].slot).unwrap_or("");
+            if let Some(first) = content.and_then(|text| alike.find_or_take(text, hits.len(), text_at)) {
                 hits[first].duplicates.push(slot);
                 continue;
             }
@@ -802,7 +835,7 @@ impl<'a> Ranking<'a> {
             let same: Vec<Slot> = hit.duplicates.iter().copied().filter(has_say).collect();
             hit.confidence = combined(self.state, hit.slot, &same, &hit.objections);
         }
-        hits
+        self.scratch.alike = alike;
     }
 
     fn hit(&self, slot: Slot, evidence: Evidence) -> Hit {
@@ -889,15 +922,22 @@ impl<'a> Ranking<'a> {
             Via::Order(_) => "previous".into(),
             Via::Learned(_) => "learned".into(),
             Via::Entity(id) => format!("entity:{}", graph.entity(*id).name),
-            Via::Link(at) => graph.out(from)[*at as usize].kind.to_string(),
-            Via::LinkBack(at) => format!("{}^-1", graph.incoming(from)[*at as usize].kind),
+            Via::Link(at) => graph.kind(graph.out(from)[*at as usize].kind).to_string(),
+            Via::LinkBack(at) => format!("{}^-1", graph.kind(graph.incoming(from)[*at as usize].kind)),
         }
     }
 }
 
 /// The graph as activation walks it in this recall.
 fn walk<'a>(state: &'a SpaceState, options: &RecallOptions, visible: &'a dyn Fn(Slot) -> bool) -> Walk<'a> {
-    Walk { graph: state.graph(), memories: state.ranked(), visible, without: options.without, severed: &[] }
+    Walk {
+        graph: state.graph(),
+        memories: state.ranked(),
+        visible,
+        without: options.without,
+        flow: Flow::default(),
+        severed: &[],
+    }
 }
 
 /// Keeps the `most` highest, best first; of equals the lower slot.

@@ -4,7 +4,7 @@
 //! speaker does, and counts like one: what a memory begins with before a colon is what it is of.
 
 use crate::Slot;
-use crate::lexicon::{Language, terms};
+use crate::lexicon::{Language, Terms, terms};
 use crate::memory::Memory;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -111,12 +111,13 @@ fn tells_time(content: &str) -> bool {
 
 /// Whether a cue asks when something was, or for how long.
 pub fn asks_when(text: &str) -> bool {
-    let lower = text.to_lowercase();
     let mut before = "";
-    lower.unicode_words().any(|word| {
-        let asks = word == "when"
-            || (before == "how" && word == "long")
-            || (matches!(before, "what" | "which") && TIMES_ASKED_FOR.contains(&word));
+    text.unicode_words().any(|word| {
+        let is = |word: &str, known: &str| word.eq_ignore_ascii_case(known);
+        let asks = is(word, "when")
+            || (is(before, "how") && is(word, "long"))
+            || ((is(before, "what") || is(before, "which"))
+                && TIMES_ASKED_FOR.iter().any(|time| is(word, time)));
         before = word;
         asks
     })
@@ -190,19 +191,17 @@ impl Speeches {
         self.by_slot.get(slot as usize).copied().unwrap_or_default()
     }
 
-    /// Speakers of at least two memories that the terms of a cue, in its order, name.
-    pub fn named_by(&self, terms: &[Box<str>]) -> Vec<SpeakerId> {
-        let mut named = Vec::new();
+    /// Adds to `named` the speakers of at least two memories that the terms of a cue name.
+    pub fn add_named(&self, terms: &Terms, named: &mut Vec<SpeakerId>) {
         if self.ids.is_empty() {
-            return named;
+            return;
         }
         for from in 0..terms.len() {
             for words in 1..=SPEAKER_TERMS_MAX.min(terms.len() - from) {
-                let id = self.ids.get(terms[from..from + words].join(" ").as_str()).copied();
+                let id = self.ids.get(terms.run(from, words)).copied();
                 named.extend(id.filter(|&id| self.speakers[id as usize].memories > 1));
             }
         }
-        named
     }
 
     /// The memory's speech by names, for comparing two states.
@@ -269,11 +268,17 @@ mod tests {
             speeches.insert(slot, &by("ada king"));
         }
         speeches.insert(3, &by("bob"));
-        let cue: Vec<Box<str>> = ["did", "ada", "king", "see", "bob"].map(Into::into).to_vec();
-        assert_eq!(speeches.named_by(&cue), [0], "a speaker of one memory says nothing");
+        let mut cue = Terms::default();
+        cue.read("did ada king see bob", Language::None);
+        let named = |speeches: &Speeches| {
+            let mut named = Vec::new();
+            speeches.add_named(&cue, &mut named);
+            named
+        };
+        assert_eq!(named(&speeches), [0], "a speaker of one memory says nothing");
         speeches.remove(0);
         speeches.remove(1);
-        assert!(speeches.named_by(&cue).is_empty());
+        assert!(named(&speeches).is_empty());
         speeches.remove(2);
         speeches.remove(3);
         assert!(speeches.ids.is_empty());

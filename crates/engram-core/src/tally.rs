@@ -10,8 +10,6 @@ pub(crate) struct Tally {
     places: Vec<u32>,
     touched: Vec<Slot>,
     sums: Vec<f64>,
-    /// Room for sorting.
-    pairs: Vec<(Slot, f64)>,
 }
 
 impl Tally {
@@ -22,6 +20,12 @@ impl Tally {
         if self.places.len() < slots {
             self.places.resize(slots, 0);
         }
+    }
+
+    /// Makes room for so many slots to be added to.
+    pub(crate) fn reserve(&mut self, slots: usize) {
+        self.touched.reserve(slots);
+        self.sums.reserve(slots);
     }
 
     fn place(&self, slot: Slot) -> Option<usize> {
@@ -59,7 +63,7 @@ impl Tally {
         self.place(slot).map(|place| self.sums[place])
     }
 
-    /// Slots that were added to, in the order of their first addition, or as sorted since.
+    /// Slots that were added to, in the order of their first addition.
     pub(crate) fn touched(&self) -> &[Slot] {
         &self.touched
     }
@@ -67,19 +71,6 @@ impl Tally {
     /// Slots that were added to with their sums, in the order of `touched`.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Slot, f64)> {
         self.touched.iter().copied().zip(self.sums.iter().copied())
-    }
-
-    /// Sorts what `touched` gives.
-    pub(crate) fn sort_by(&mut self, order: impl Fn((Slot, f64), (Slot, f64)) -> std::cmp::Ordering) {
-        let mut pairs = std::mem::take(&mut self.pairs);
-        pairs.clear();
-        pairs.extend(self.iter());
-        pairs.sort_unstable_by(|&a, &b| order(a, b));
-        for (place, &(slot, sum)) in pairs.iter().enumerate() {
-            self.places[slot as usize] = place as u32;
-            (self.touched[place], self.sums[place]) = (slot, sum);
-        }
-        self.pairs = pairs;
     }
 }
 
@@ -98,16 +89,5 @@ mod tests {
         assert_eq!(tally.touched(), [3, 1]);
         tally.clear(4);
         assert_eq!((tally.find(3), tally.touched().len()), (None, 0));
-    }
-
-    #[test]
-    fn sorting_keeps_every_sum() {
-        let mut tally = Tally::default();
-        tally.clear(9);
-        [5, 2, 8, 0].into_iter().for_each(|slot| tally.add(slot, f64::from(slot)));
-        tally.sort_by(|a, b| b.1.total_cmp(&a.1));
-        tally.add(2, 0.5);
-        assert_eq!(tally.touched(), [8, 5, 2, 0]);
-        assert_eq!(tally.iter().collect::<Vec<_>>(), [(8, 8.0), (5, 5.0), (2, 2.5), (0, 0.0)]);
     }
 }

@@ -5,7 +5,8 @@
 //! beside them.
 
 use crate::id::Timestamp;
-use crate::lexicon::{Language, terms};
+use crate::lexicon::{Language, Terms};
+use std::ops::Range;
 
 /// Time from `from` until before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,29 +52,66 @@ const INTERVALS_MAX: usize = 8;
 
 /// Finds what `text` says about time in its first 256 words, seen from `now`. Costs microseconds.
 pub fn when(text: &str, now: Timestamp) -> When {
-    let mut words = words(text);
-    words.truncate(WORDS_MAX);
-    let reader = Reader { words, today: now.0.div_euclid(MICROS_A_DAY) };
-    let (mut found, mut rest, mut at) = (When::default(), String::new(), 0);
-    while at < reader.words.len() {
-        let Some((days, next)) = reader.read(at) else {
-            rest.push_str(&reader.words[at].text);
-            rest.push(' ');
-            at += 1;
-            continue;
+    let mut found = When::default();
+    Reader::default().read_all(text, now, &mut found);
+    found
+}
+
+impl Reader {
+    /// Leaves in `found` what `when` finds. Does not allocate once it and `found` have grown.
+    pub(crate) fn read_all(&mut self, text: &str, now: Timestamp, found: &mut When) {
+        self.take_words(text);
+        self.today = now.0.div_euclid(MICROS_A_DAY);
+        found.intervals.clear();
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.clear();
+        let mut at = 0;
+        while at < self.words.len() {
+            let Some((days, next)) = self.read(at) else {
+                rest.push_str(self.word(at));
+                rest.push(' ');
+                at += 1;
+                continue;
+            };
+            if days.from < days.to {
+                let instant = |day: i64| Timestamp(day.saturating_mul(MICROS_A_DAY));
+                let interval = Interval { from: instant(days.from), to: instant(days.to) };
+                if !found.intervals.contains(&interval) && found.intervals.len() < INTERVALS_MAX {
+                    found.intervals.push(interval);
+                }
+            }
+            at = next;
+        }
+        found.alone = !found.intervals.is_empty() && {
+            self.terms.read(&rest, Language::Auto);
+            self.terms.iter().all(|term| EMPTY_TERMS.contains(&term))
         };
-        if days.from < days.to {
-            let instant = |day: i64| Timestamp(day.saturating_mul(MICROS_A_DAY));
-            let interval = Interval { from: instant(days.from), to: instant(days.to) };
-            if !found.intervals.contains(&interval) && found.intervals.len() < INTERVALS_MAX {
-                found.intervals.push(interval);
+        self.rest = rest;
+    }
+
+    fn take_words(&mut self, text: &str) {
+        let Self { words, lower, .. } = self;
+        words.clear();
+        lower.clear();
+        let mut is_apart = false;
+        for piece in text.split_inclusive(|c: char| !c.is_alphanumeric()) {
+            let word = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
+            if !word.is_empty() {
+                let (from, is_capitalised) = (lower.len(), word.starts_with(char::is_uppercase));
+                lower.extend(word.chars().flat_map(char::to_lowercase));
+                words.push(Word { text: from..lower.len(), is_capitalised, is_apart });
+                is_apart = false;
+            }
+            is_apart |= piece.ends_with(',');
+            if piece.ends_with(['.', '?', '!', ';', ':', '\n']) {
+                words.push(Word { text: 0..0, is_capitalised: false, is_apart: true });
+            }
+            if words.len() >= WORDS_MAX {
+                break;
             }
         }
-        at = next;
+        words.truncate(WORDS_MAX);
     }
-    found.alone = !found.intervals.is_empty()
-        && terms(&rest, Language::Auto).iter().all(|term| EMPTY_TERMS.contains(&&**term));
-    found
 }
 
 /// Beside stop words, what asks for anything at all.
@@ -192,43 +230,34 @@ enum Unit {
     Years,
 }
 
-/// A word in lower case. What ends a sentence is a word without text.
+/// A word. What ends a sentence is a word without text.
 #[derive(Debug)]
 struct Word {
-    text: String,
+    /// Where it stands in `lower`.
+    text: Range<usize>,
     is_capitalised: bool,
     /// A comma lies before it.
     is_apart: bool,
 }
 
-fn words(text: &str) -> Vec<Word> {
-    let (mut words, mut is_apart) = (Vec::new(), false);
-    for piece in text.split_inclusive(|c: char| !c.is_alphanumeric()) {
-        let word = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
-        if !word.is_empty() {
-            let is_capitalised = word.starts_with(char::is_uppercase);
-            words.push(Word { text: word.to_lowercase(), is_capitalised, is_apart });
-            is_apart = false;
-        }
-        is_apart |= piece.ends_with(',');
-        if piece.ends_with(['.', '?', '!', ';', ':', '\n']) {
-            words.push(Word { text: String::new(), is_capitalised: false, is_apart: true });
-        }
-    }
-    words
-}
-
 /// What is found at a word: the days, and the word after it.
 type Found = Option<(Days, usize)>;
 
-struct Reader {
+/// Reads one text at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
     words: Vec<Word>,
+    /// The words in lower case.
+    lower: String,
+    /// The words that say nothing of time.
+    rest: String,
+    terms: Terms,
     today: i64,
 }
 
 impl Reader {
     fn word(&self, at: usize) -> &str {
-        self.words.get(at).map_or("", |word| &word.text)
+        self.words.get(at).map_or("", |word| &self.lower[word.text.clone()])
     }
 
     fn is(&self, at: usize, any: &[&str]) -> bool {

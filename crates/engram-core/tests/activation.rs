@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use engram_core::Slot;
-use engram_core::activation::{Spread, Via, Walk};
+use engram_core::activation::{Flow, Spread, Via, Walk};
 use engram_core::graph::{Graph, Place};
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::learned::Used;
@@ -21,7 +21,14 @@ fn linked(slots: Slot, links: &[(Slot, Slot)]) -> Graph {
 }
 
 fn walk(graph: &Graph) -> Walk<'_> {
-    Walk { graph, memories: graph.slots(), visible: &|_| true, without: Without::default(), severed: &[] }
+    Walk {
+        graph,
+        memories: graph.slots(),
+        visible: &|_| true,
+        without: Without::default(),
+        flow: Flow::default(),
+        severed: &[],
+    }
 }
 
 fn spread(graph: &Graph, seeds: &[(Slot, f64)]) -> Spread {

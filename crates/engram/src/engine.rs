@@ -6,6 +6,7 @@ use crate::codec::{Part, decode_changes, decode_part};
 use crate::config::{AvxVersion, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, Consolidations};
+use crate::pool::Pool;
 use crate::space::{LogState, OpenLog, Space, SpaceSummary};
 use crate::worker::{Job, Jobs, flush_regularly, work, work_off, write_checkpoint};
 use crate::writer::version_of;
@@ -76,6 +77,10 @@ pub struct Options {
     pub tuning: Tuning,
     /// The instructions that distances use at most: of the whole process, and of whoever opened an engine last.
     pub simd: Simd,
+    /// Working memories of recalls that are kept for the next; as many as there are recalls at the same time is enough.
+    pub result_pool_size: usize,
+    /// Memories that a recall finds which a new working memory has room for at once; it grows where it must.
+    pub result_pool_capacity: usize,
     /// Background threads, for indexing and checkpoints. With none, call `Engine::work_off`.
     pub background_threads: usize,
     /// Consolidations at the same time, each in a thread while it lasts. With none, call `Engine::work_off`.
@@ -105,6 +110,8 @@ impl Options {
             hnsw: HnswParams::default(),
             tuning: Tuning::default(),
             simd: Simd::best(),
+            result_pool_size: 100,
+            result_pool_capacity: 1000,
             background_threads: std::thread::available_parallelism().map_or(1, usize::from),
             consolidation_threads: 1,
             checkpoint_bytes: CHECKPOINT_BYTES,
@@ -127,6 +134,8 @@ impl Options {
             sync,
             flush_interval: Duration::from_millis(config.wal.flush_interval_ms),
             embeds_texts: config.embedder.provider == crate::config::EmbedderProvider::Builtin,
+            result_pool_size: config.performance.result_pool_size,
+            result_pool_capacity: config.performance.result_pool_capacity,
             hnsw: HnswParams {
                 m: config.hnsw_index.m,
                 ef_construction: config.hnsw_index.ef_construction,
@@ -157,6 +166,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) jobs: Jobs,
     pub(crate) consolidations: Consolidations,
+    pub(crate) pool: Pool,
     /// Ordered, so that closing them does the same in every run.
     spaces: Mutex<BTreeMap<SpaceName, Cell>>,
     closed: Mutex<bool>,
@@ -222,8 +232,10 @@ impl Engine {
             .map(|arg| arg.rsplit('/').next().unwrap_or("").to_string())
             .collect::<Vec<_>>();
         let lock = options.vfs.try_lock(&options.data_dir.join("lock"), &note.join(" "))?;
+        let pool = Pool::new(options.result_pool_size, options.result_pool_capacity);
         let shared = Arc::new(Shared {
             options,
+            pool,
             jobs: Jobs::default(),
             consolidations: Consolidations::default(),
             spaces: Mutex::default(),

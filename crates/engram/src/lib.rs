@@ -24,6 +24,7 @@ mod consolidation;
 mod engine;
 mod error;
 mod jobs;
+mod pool;
 mod space;
 mod worker;
 mod writer;

@@ -13,13 +13,13 @@ use engram_core::calibrate::Evidence;
 use engram_core::concepts::is_made;
 use engram_core::confidence::{CONTRADICTS, Objection, SUPERSEDES};
 use engram_core::consolidate::is_opposing;
-use engram_core::cue::{Cue, Filter, Hit, Parts, RecallOptions};
+use engram_core::cue::{Answer, Cue, Filter, Hit, Parts, RecallOptions};
 use engram_core::error::shown;
 use engram_core::hnsw;
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::limits::CUE_IDS_MAX;
 use engram_core::memory::{Link, Memory, NewMemory, check_link};
-use engram_core::recall::{self, Scratch, Seeds, check_dimensions};
+use engram_core::recall::{self, Seeds, check_dimensions};
 use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, SpaceState};
 use engram_storage::Log;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -221,7 +221,6 @@ pub struct Space {
     pub(crate) log: Mutex<LogState>,
     writer: Writer,
     position: AtomicU64,
-    scratches: Mutex<Vec<Scratch>>,
     /// Slots that an indexing thread is preparing.
     being_indexed: Mutex<BTreeSet<Slot>>,
     pub(crate) indexing_scheduled: AtomicBool,
@@ -267,7 +266,6 @@ impl Space {
             log: Mutex::new(log),
             writer: Writer::default(),
             position: AtomicU64::new(position),
-            scratches: Mutex::default(),
             being_indexed: Mutex::default(),
             indexing_scheduled: AtomicBool::new(false),
             indexed: AtomicUsize::new(0),
@@ -395,9 +393,9 @@ impl Space {
 
     /// What a cue brings to mind. Never waits for index building; costs well under a millisecond at 20,000 memories.
     pub fn recall(&self, cue: &Cue, options: &RecallOptions) -> Result<Recalled> {
-        let mut scratch = self.scratch();
+        let mut work = self.shared.pool.take();
         let state = self.read();
-        let answer = recall::recall(&state, cue, options, &mut scratch)?;
+        recall::recall_into(&state, cue, options, &mut work.scratch, &mut work.answer)?;
         let id = |slot: Slot| state.record(slot).memory().id.clone();
         let step = |step: engram_core::cue::Step| RecalledStep {
             via: step.via,
@@ -428,28 +426,24 @@ impl Space {
             paths: hit.paths.into_iter().map(path).collect(),
             evidence: hit.evidence,
         };
-        let hits = answer.hits.into_iter().map(hit).collect();
-        self.scratches.lock().push(scratch);
-        Ok(Recalled {
-            hits,
-            abstain: answer.abstain,
-            activated: answer.activated,
-            truncated: answer.truncated,
-        })
+        let hits = work.answer.hits.drain(..).map(hit).collect();
+        let Answer { abstain, activated, truncated, .. } = work.answer;
+        self.shared.pool.give(work);
+        Ok(Recalled { hits, abstain, activated, truncated })
     }
 
     /// Spreads activation and says where it lies. Of the options, `limit`, `filter`, `now`, `as_of`, `budget` and
     /// `exact` count.
     pub fn activate(&self, from: &ActivateFrom, options: &RecallOptions) -> Result<Activated> {
-        let mut scratch = self.scratch();
+        let mut work = self.shared.pool.take();
         let state = self.read();
         let seeds = match from {
             ActivateFrom::Cue(cue) => Seeds::Cue(cue.clone()),
             ActivateFrom::Seeds(seeds) => Seeds::Given(checked_seeds(&state, &self.name, seeds)?),
         };
-        let result = recall::activate(&state, &seeds, options, &mut scratch)?;
+        let result = recall::activate(&state, &seeds, options, &mut work.scratch)?;
         let id = |slot: Slot| state.record(slot).memory().id.clone();
-        self.scratches.lock().push(scratch);
+        self.shared.pool.give(work);
         Ok(Activated {
             activations: result
                 .activations
@@ -610,10 +604,6 @@ impl Space {
 
     pub(crate) fn applied(&self, position: u64) {
         self.position.store(position, Ordering::Release);
-    }
-
-    fn scratch(&self) -> Scratch {
-        self.scratches.lock().pop().unwrap_or_default()
     }
 
     /// Appends requests to the log and, where the mode asks for it, waits for the disk. Returns the position of the

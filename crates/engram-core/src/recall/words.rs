@@ -132,6 +132,13 @@ pub(super) struct Words {
 }
 
 impl Words {
+    /// Makes room for so many memories that hold words.
+    pub(super) fn reserve(&mut self, memories: usize) {
+        self.held.reserve(memories);
+        self.entries.reserve(memories);
+        self.postings.reserve(memories);
+    }
+
     /// Looks up the terms of a cue, each once.
     pub(super) fn look_up(&mut self, text: Text<'_>, terms: &[Option<TermId>]) {
         let (lexicon, graph) = (text.lexicon(), text.graph());
@@ -648,7 +655,7 @@ mod tests {
                 let is_alone = graph.next(slot).is_none() && graph.previous(slot).is_none();
                 let inside =
                     worth.own * own + worth.window * words.in_window(text, slot) + worth.context * context;
-                (text.is_visible(slot) && slot % 7 != 0).then_some(if is_alone {
+                (text.is_visible(slot) && !slot.is_multiple_of(7)).then_some(if is_alone {
                     worth.alone * own
                 } else {
                     inside

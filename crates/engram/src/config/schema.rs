@@ -72,7 +72,6 @@ const NOT_SERVED: &[NotServed] = &[
     not_served("wal.use_direct_io"),
     not_served("activation.visit_budget_per_tier"),
     not_served("numa.*"),
-    not_served("performance.*"),
     not_served("auth.keys_file"),
     not_served("tls.*"),
     not_served("embedder.url"),
@@ -398,11 +397,11 @@ settings! {
             |machine| vec![(machine.memory_mb() / machine.numa_nodes as u64).max(1); machine.numa_nodes.min(64)],
             in words "memory, divided evenly over the nodes";
     }
-    /// Result lists that are kept for reuse.
+    /// What recalls work in, kept for reuse.
     performance: Performance {
-        /// Lists that are kept; twice the requests at the same time is usual.
+        /// Result lists and working memories that are kept; twice the requests at the same time is usual.
         result_pool_size: usize = whole(0, 100_000, "lists"), |_| 100;
-        /// Results that a kept list has room for.
+        /// Memories found that a new one has room for; it grows where a recall finds more.
         result_pool_capacity: usize = whole(1, 100_000, "results"), |_| 1000;
     }
     /// Threads that serve the network.
