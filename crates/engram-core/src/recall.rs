@@ -600,32 +600,32 @@ impl<'a> Ranking<'a> {
     }
 
     /// The `count` memories whose vectors are nearest to the cue's, of those that pass: from the index and from what is
-    /// not in it yet, or from all, when asked to be exact or where so few pass that the index does not find `count`.
+    /// not in it yet; from the rows of all, when asked to be exact.
     fn find_nearest(&mut self, count: usize, passes: fn(&Self, Slot) -> bool, found: &mut Vec<(Slot, f32)>) {
         found.clear();
         let Some((vectors, unit)) = self.vectors else { return };
         let (state, index) = (self.state, self.state.index());
-        let mut index_scratch = std::mem::take(&mut self.scratch.index);
-        let is_complete = !self.options.exact && {
-            let (wanted, ef) = (count.min(index.len()), index.params().ef_search);
-            let filter = |slot| passes(self, slot);
-            index.search(vectors, unit, wanted, ef, filter, &mut index_scratch, found) >= wanted
-        };
-        self.scratch.index = index_scratch;
-        if !is_complete {
-            found.clear();
-        }
-        let mut compare = |slot: Slot| {
-            if vectors.get(slot).is_some() && passes(self, slot) {
-                found.push((slot, vectors.similarity(slot, unit)));
-            }
-        };
-        if is_complete {
-            state.unindexed().iter().copied().for_each(&mut compare);
+        let mut scratch = std::mem::take(&mut self.scratch.index);
+        let passes = |slot| passes(self, slot);
+        if self.options.exact {
+            let all =
+                (0..state.slots_end() as Slot).filter(|&slot| vectors.get(slot).is_some() && passes(slot));
+            found.extend(all.map(|slot| (slot, vectors.similarity(slot, unit))));
+            keep_best(found, count);
         } else {
-            (0..state.slots_end() as Slot).for_each(&mut compare);
+            let beside = state.unindexed().iter().copied().filter(|&slot| passes(slot));
+            index.nearest(
+                vectors,
+                unit,
+                count,
+                index.params().ef_search,
+                passes,
+                beside,
+                &mut scratch,
+                found,
+            );
         }
-        keep_best(found, count);
+        self.scratch.index = scratch;
     }
 
     /// Makes the neighbours of the best candidates candidates, too: an answer often follows its question.
