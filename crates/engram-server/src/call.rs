@@ -79,7 +79,7 @@ impl Call {
         if is_small {
             return reading();
         }
-        spawn_blocking(reading).await.unwrap_or_else(|unfinished| Err(panicked(unfinished)))
+        spawn_blocking(reading).await.unwrap_or_else(|unfinished| Err(panicked(&unfinished)))
     }
 
     /// What to recall by: JSON, or the numbers of one embedding as they are, with the rest in the query.

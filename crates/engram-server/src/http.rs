@@ -239,7 +239,7 @@ async fn openapi() -> Response {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let rendering = tokio::task::spawn_blocking(move || app.metrics.render(app.service.engine()));
-    match rendering.await.unwrap_or_else(|unfinished| Err(panicked(unfinished))) {
+    match rendering.await.unwrap_or_else(|unfinished| Err(panicked(&unfinished))) {
         Ok(body) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], body).into_response(),
         Err(error) => error.into_response(),
     }
@@ -293,9 +293,8 @@ async fn delete_matching(State(app): State<Arc<App>>, call: Call) -> Response {
 }
 
 async fn memory(State(app): State<Arc<App>>, call: Call) -> Response {
-    let task = Task::of(Operation::Get).paced(("memory", call.space()));
     let work = move |app: &App| ok(app.service.get(call.space(), call.id(), &call.query::<GetQuery>()?)?);
-    app.run(task, work).await
+    app.run(Task::of(Operation::Get), work).await
 }
 
 async fn patch_memory(State(app): State<Arc<App>>, call: Call) -> Response {
@@ -314,7 +313,6 @@ async fn recall(State(app): State<Arc<App>>, call: Call) -> Response {
     match call.read(Call::cues).await {
         Err(error) => app.refuse(task, error),
         Ok((call, Cues::One(cue))) => {
-            let task = task.paced(("recall", call.space(), cue.shape()));
             let work = move |app: &App| {
                 let (recalled, fetches) = app.service.recall_counted(call.space(), *cue)?;
                 app.metrics.observe_fetches(fetches);
@@ -333,7 +331,6 @@ async fn activate(State(app): State<Arc<App>>, call: Call) -> Response {
     match call.read(Call::json::<ActivateIn>).await {
         Err(error) => app.refuse(task, error),
         Ok((call, request)) => {
-            let task = task.paced(("activate", call.space(), request.shape()));
             app.run(task, move |app| ok(app.service.activate(call.space(), request)?)).await
         }
     }

@@ -1,6 +1,7 @@
-//! Where operations run. All block, so they have threads of their own, in as many places as `thread_pools` allows. But
-//! going to another thread and back costs as much as a small recall; so what reads, and has been quick of late, runs
-//! where it was received. It holds up other connections no longer than a time slice of the system would.
+//! Where operations run. All block, so they have threads of their own, in as many places as `thread_pools` allows.
+//! Recalls on the thread that serves the connection were tried: that saves the way there and back, a sixth of what a
+//! small one costs, but while it lasts nobody may look for what arrives on other connections. With 8 clients on two busy
+//! cores that cost half of the throughput and more (bench/README.md).
 
 use crate::error::{ApiError, Problem};
 use crate::http::{App, json};
@@ -10,11 +11,7 @@ use axum::response::{IntoResponse, Response};
 use engram::clock::Stopwatch;
 use engram::config::ThreadPools;
 use serde::Serialize;
-use std::any::Any;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{JoinError, spawn_blocking};
@@ -22,45 +19,24 @@ use tokio::time::timeout;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
-/// What takes longer on the mean goes to a thread of its own: about the time slice that the system gives a thread.
-const QUICK_US_MAX: u32 = 4000;
-/// Kinds of requests that are told apart. Where two fall together, the slower one decides for both.
-const PACES: usize = 1024;
-/// The newest time counts for one in so many.
-const PACE_WINDOW: u32 = 8;
-
-/// Places for work, and how long it takes.
+/// Places for work.
 pub(crate) struct Workers {
     recalls: Arc<Semaphore>,
     recalls_max: usize,
     stores: Arc<Semaphore>,
     cores: usize,
-    /// Mean time of each kind of request, microseconds; 0 where it is not known.
-    paces: Vec<AtomicU32>,
 }
-
-/// A kind of requests that take about equally long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pace(usize);
 
 /// An operation that a request asks for, timed from when it was made.
 pub(crate) struct Task {
     operation: Operation,
     watch: Stopwatch,
-    pace: Option<Pace>,
 }
 
 impl Task {
-    /// One that has a thread of its own.
+    /// One that begins now.
     pub(crate) fn of(operation: Operation) -> Self {
-        Task { operation, watch: Stopwatch::start(), pace: None }
-    }
-
-    /// The same, in place where those were quick that have all of `kind` in common.
-    pub(crate) fn paced(self, kind: impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
-        kind.hash(&mut hasher);
-        Task { pace: Some(Pace(hasher.finish() as usize % PACES)), ..self }
+        Task { operation, watch: Stopwatch::start() }
     }
 }
 
@@ -71,7 +47,6 @@ impl Workers {
             recalls_max: pools.recall_workers,
             stores: Arc::new(Semaphore::new(pools.store_workers)),
             cores,
-            paces: (0..PACES).map(|_| AtomicU32::new(0)).collect(),
         }
     }
 
@@ -97,20 +72,6 @@ impl Workers {
         let count = wanted.min(self.cores.saturating_sub(busy));
         self.recalls.try_acquire_many(u32::try_from(count).ok().filter(|count| *count > 0)?).ok()
     }
-
-    fn is_quick(&self, pace: Pace) -> bool {
-        (1..=QUICK_US_MAX).contains(&self.paces[pace.0].load(Ordering::Relaxed))
-    }
-
-    /// Threads may overwrite each other's times: it is a mean, and the next one follows.
-    fn took(&self, pace: Pace, time: Duration) {
-        let time = u32::try_from(time.as_micros()).unwrap_or(u32::MAX).max(1);
-        let mean = match self.paces[pace.0].load(Ordering::Relaxed) {
-            0 => time,
-            mean => mean - mean / PACE_WINDOW + time / PACE_WINDOW,
-        };
-        self.paces[pace.0].store(mean.max(1), Ordering::Relaxed);
-    }
 }
 
 impl App {
@@ -120,34 +81,16 @@ impl App {
         task: Task,
         work: impl FnOnce(&App) -> Result<(StatusCode, T)> + Send + 'static,
     ) -> Response {
-        let Task { operation, watch, pace } = task;
-        let app = self.clone();
-        let carry_out = move || {
-            let own = Stopwatch::start();
-            let outcome = work(&app).and_then(|(status, value)| Ok((status, to_json(&value)?)));
-            if let Some(pace) = pace {
-                app.workers.took(pace, own.elapsed());
-            }
-            app.account(operation, watch.elapsed(), outcome.as_ref().err());
-            outcome
-        };
-        let places = self.workers.places(operation);
-        if pace.is_some_and(|pace| self.workers.is_quick(pace))
-            && let Ok(_place) = places.try_acquire()
-        {
-            let outcome = catch_unwind(AssertUnwindSafe(carry_out)).unwrap_or_else(|panic| {
-                self.metrics.observe_failure(operation, Problem::Internal);
-                Err(fault(&*panic))
-            });
-            return self.answer(operation, outcome);
-        }
-        let places = places.clone();
+        let Task { operation, watch } = task;
+        let (app, places) = (self.clone(), self.workers.places(operation).clone());
         let outcome = async move {
             let place = places.acquire_owned().await.expect("the places are never closed");
             let blocking = spawn_blocking(move || {
                 // Given back when the work is done, even if nobody waits for it any more.
                 let _place = place;
-                carry_out()
+                let outcome = work(&app).and_then(|(status, value)| Ok((status, to_json(&value)?)));
+                app.account(operation, watch.elapsed(), outcome.as_ref().err());
+                outcome
             });
             blocking.await
         };
@@ -155,7 +98,7 @@ impl App {
             Ok(Ok(outcome)) => self.answer(operation, outcome),
             Ok(Err(unfinished)) => {
                 self.metrics.observe_failure(operation, Problem::Internal);
-                self.answer(operation, Err(panicked(unfinished)))
+                self.answer(operation, Err(panicked(&unfinished)))
             }
             Err(_) => {
                 self.metrics.observe_failure(operation, Problem::Timeout);
@@ -205,16 +148,9 @@ impl App {
     }
 }
 
-/// What a caller is told of work on another thread that did not end.
-pub(crate) fn panicked(unfinished: JoinError) -> ApiError {
-    fault(&*unfinished.try_into_panic().unwrap_or_else(|stopped| Box::new(stopped.to_string())))
-}
-
-/// What a caller is told of a panic. The hook of the process has said where.
-fn fault(panic: &(dyn Any + Send)) -> ApiError {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text, "an operation panicked");
+/// What a caller is told of work that did not end. The hook of the process has said where.
+pub(crate) fn panicked(unfinished: &JoinError) -> ApiError {
+    tracing::error!(panic = %unfinished, "an operation panicked");
     ApiError::new(Problem::Internal, "the operation failed by a fault of the server; its log says more")
 }
 

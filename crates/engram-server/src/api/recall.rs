@@ -12,7 +12,6 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use std::hash::Hash;
 
 /// Cues that one request may have.
 pub const CUES_MAX: usize = 1000;
@@ -79,27 +78,6 @@ impl CueIn {
     /// A cue of words alone.
     pub fn text(text: impl Into<String>) -> Self {
         CueIn { text: Some(text.into()), ..Self::default() }
-    }
-
-    /// What its time depends on, about.
-    pub(crate) fn shape(&self) -> impl Hash + use<> {
-        let given = [
-            self.text.is_some(),
-            self.embedding.is_some(),
-            self.ids.is_some(),
-            self.filter.is_some(),
-            self.as_of.is_some(),
-            self.exact == Some(true),
-            self.through_concepts == Some(true),
-            self.explain == Some(true),
-            self.reinforce == Some(true),
-        ];
-        (
-            given,
-            self.text.as_ref().map_or(0, String::len).checked_ilog2(),
-            self.limit.and_then(usize::checked_ilog2),
-            self.budget,
-        )
     }
 
     /// The cue and how to recall. `now` is the present, unless the cue names another.
@@ -547,15 +525,6 @@ pub struct ActivateIn {
     /// Associations that spreading may visit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<usize>,
-}
-
-impl ActivateIn {
-    /// What its time depends on, about.
-    pub(crate) fn shape(&self) -> impl Hash + use<> {
-        let given =
-            [self.text.is_some(), self.embedding.is_some(), self.filter.is_some(), self.as_of.is_some()];
-        (given, self.seeds.as_ref().map(Vec::len), self.limit.and_then(usize::checked_ilog2), self.budget)
-    }
 }
 
 /// A memory that activation starts from.
