@@ -11,7 +11,7 @@
 )]
 
 use engram_core::Slot;
-use engram_core::hnsw::{Hnsw, HnswParams, InsertPlan, Scratch, Tuning, exact_search};
+use engram_core::hnsw::{Hnsw, HnswParams, InsertPlan, Scratch, Tuning, Wanted, exact_search};
 use engram_core::kernels::{Simd, choose};
 use engram_core::vector::{Paging, Vectors, unit};
 use std::sync::RwLock;
@@ -96,13 +96,13 @@ fn search(graph: &Hnsw, vectors: &Vectors, data: &Data) {
         for round in &mut rounds {
             let started = Instant::now();
             for cue in &cues {
-                graph.search(vectors, cue, 10, ef, |_| true, &mut scratch, &mut out);
+                graph.search(vectors, cue, Wanted::new(10, ef), |_| true, &mut scratch, &mut out);
             }
             *round = started.elapsed();
         }
         for (cue, truth) in cues.iter().zip(data.truth.chunks(data.truth_width)) {
             let started = Instant::now();
-            graph.search(vectors, cue, 10, ef, |_| true, &mut scratch, &mut out);
+            graph.search(vectors, cue, Wanted::new(10, ef), |_| true, &mut scratch, &mut out);
             times.push(started.elapsed());
             found += out.iter().filter(|(slot, _)| truth[..10].contains(slot)).count();
         }
@@ -132,7 +132,15 @@ fn filtered(graph: &Hnsw, vectors: &Vectors, data: &Data) {
             let filter = |slot: Slot| passes(slot, divisor);
             let truth = exact_search(vectors, cue, 10, 0..vectors.slots_end() as Slot, filter);
             let started = Instant::now();
-            graph.nearest(vectors, cue, 10, 100, filter, std::iter::empty(), &mut scratch, &mut out);
+            graph.nearest(
+                vectors,
+                cue,
+                Wanted::new(10, 100),
+                filter,
+                std::iter::empty(),
+                &mut scratch,
+                &mut out,
+            );
             times.push(started.elapsed());
             found += out.iter().filter(|(slot, _)| truth.iter().any(|(exact, _)| exact == slot)).count();
             wanted += truth.len();

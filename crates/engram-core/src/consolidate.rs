@@ -10,7 +10,7 @@
 use crate::Slot;
 use crate::concepts;
 use crate::confidence::{CONTRADICTS, SUPERSEDES};
-use crate::hnsw;
+use crate::hnsw::{self, Wanted};
 use crate::id::{MemoryId, Timestamp};
 use crate::limits::NAME_BYTES_MAX;
 use crate::memory::{Memory, MemoryKind};
@@ -505,7 +505,7 @@ impl Search {
             state.unindexed().iter().copied().for_each(&mut compare);
             let (index, mut indexed) = (state.index(), Vec::new());
             let ef = index.params().ef_search;
-            index.search(vectors, &own, NEAR_MAX, ef, passes, &mut self.index, &mut indexed);
+            index.search(vectors, &own, Wanted::new(NEAR_MAX, ef), passes, &mut self.index, &mut indexed);
             found.extend(indexed);
         }
         found.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));

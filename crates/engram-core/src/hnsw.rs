@@ -25,7 +25,7 @@ mod links;
 mod search;
 
 pub use build::InsertPlan;
-pub use search::{Scratch, exact_search, scan};
+pub use search::{Scratch, Wanted, exact_search, scan};
 
 use crate::Slot;
 use crate::error::{Error, Result};

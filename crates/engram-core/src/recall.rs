@@ -14,12 +14,12 @@ use crate::confidence::{combined, objections, superseding};
 use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
 use crate::error::{Error, Result};
 use crate::graph::HubId;
-use crate::hnsw;
+use crate::hnsw::{self, Wanted};
 use crate::id::Timestamp;
 use crate::lexicon::{Postings, idf};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
-use crate::vector::Vectors;
+use crate::vector::{CueCode, Vectors};
 use crate::when::Interval;
 use crate::without::Part;
 use concepts::Gate;
@@ -81,6 +81,10 @@ const WEIGHTS_OF_TIME_ALONE: [f32; 2] = [0.05, 10.0];
 const REACHED_MAX: usize = 100;
 /// Steps along chains of memories that supersede one another, in one recall.
 const SUPERSEDED_STEPS_MAX: usize = 10_000;
+/// Of the nearest by their codes, those that are ordered by their rows: the first one's similarity is evidence.
+const NEAREST_BY_ROWS: usize = 8;
+/// Beyond twice the limit, memories whose scores are worked out by their rows.
+const SHARPENED_MORE: usize = 8;
 /// Memories whose similarity to the cue tells what a random memory has.
 const SAMPLE_MAX: usize = 128;
 
@@ -88,6 +92,8 @@ const SAMPLE_MAX: usize = 128;
 #[derive(Debug, Default)]
 pub struct Scratch {
     index: hnsw::Scratch,
+    /// Of the cue's vector.
+    code: CueCode,
     words: Words,
     bounds: Bounds,
     namesakes: Tally,
@@ -310,6 +316,9 @@ impl<'a> Ranking<'a> {
         let vectors = state.vectors().zip(cue.unit());
         let mut candidates = std::mem::take(&mut scratch.lists.candidates);
         candidates.clear();
+        if let Some((_, unit)) = vectors {
+            scratch.code.set(unit);
+        }
         let mut ranking = Self {
             state,
             cue,
@@ -343,8 +352,18 @@ impl<'a> Ranking<'a> {
             && !self.cue.slots.contains(&slot)
     }
 
-    /// Similarity of the cue and a memory, where both have a vector.
+    /// Similarity of the cue and a memory, where both have a vector, by the memory's code: off by .001 at most, nearly
+    /// always, and a quarter of the reading. `sharpen` mends it where it may decide what is a hit.
     fn similarity(&self, slot: Slot) -> Option<f32> {
+        let (vectors, _) = self.vectors?;
+        if self.options.exact || vectors.get(slot).is_none() {
+            return self.exact_similarity(slot);
+        }
+        Some(self.scratch.code.similarity(vectors.code(slot)))
+    }
+
+    /// The same by its row.
+    fn exact_similarity(&self, slot: Slot) -> Option<f32> {
         let (vectors, unit) = self.vectors?;
         vectors
             .get(slot)
@@ -450,17 +469,37 @@ impl<'a> Ranking<'a> {
     fn base(&self, slot: Slot) -> f32 {
         let mut base = self.score_of_words(slot) + self.score_of_speech(slot);
         if let Some(similarity) = self.similarity(slot) {
-            let in_window = self.similarity_of_window(slot, similarity);
-            let share = match self.state.settings().embedder {
-                Some(Embedder::Builtin { .. }) => BUILTIN_SHARE,
-                _ => 1.0,
-            };
-            base += share
-                * (WEIGHTS.vector * self.single.standard(similarity)
-                    + WEIGHTS.vector_in_window * self.window.standard(in_window));
+            base += self.score_of_vector(slot, similarity);
         }
         let [rest, time] = if self.cue.when.alone { WEIGHTS_OF_TIME_ALONE } else { [1.0, WEIGHTS.time] };
         rest * base + time * self.time(slot)
+    }
+
+    /// What a vector of this similarity adds to a memory's base.
+    fn score_of_vector(&self, slot: Slot, similarity: f32) -> f32 {
+        let in_window = self.similarity_of_window(slot, similarity);
+        let share = match self.state.settings().embedder {
+            Some(Embedder::Builtin { .. }) => BUILTIN_SHARE,
+            _ => 1.0,
+        };
+        share
+            * (WEIGHTS.vector * self.single.standard(similarity)
+                + WEIGHTS.vector_in_window * self.window.standard(in_window))
+    }
+
+    /// Scores the best by their rows, which `similarity` has spared to read.
+    fn sharpen(&self, ranked: &mut [(Slot, f32)]) {
+        let count = (2 * self.options.limit + SHARPENED_MORE).min(ranked.len());
+        if self.vectors.is_none() || self.options.exact || count == 0 {
+            return;
+        }
+        ranked.select_nth_unstable_by(count - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let rest = if self.cue.when.alone { WEIGHTS_OF_TIME_ALONE[0] } else { 1.0 };
+        for (slot, score) in &mut ranked[..count] {
+            if let (Some(rough), Some(exact)) = (self.similarity(*slot), self.exact_similarity(*slot)) {
+                *score += rest * (self.score_of_vector(*slot, exact) - self.score_of_vector(*slot, rough));
+            }
+        }
     }
 
     /// How well the time at which a memory happened fits what the cue says about time, 0..=1; 0 where it says nothing.
@@ -614,16 +653,8 @@ impl<'a> Ranking<'a> {
             keep_best(found, count);
         } else {
             let beside = state.unindexed().iter().copied().filter(|&slot| passes(slot));
-            index.nearest(
-                vectors,
-                unit,
-                count,
-                index.params().ef_search,
-                passes,
-                beside,
-                &mut scratch,
-                found,
-            );
+            let wanted = Wanted { k: count, ef: index.params().ef_search, by_rows: NEAREST_BY_ROWS };
+            index.nearest(vectors, unit, wanted, passes, beside, &mut scratch, found);
         }
         self.scratch.index = scratch;
     }
@@ -744,6 +775,7 @@ impl<'a> Ranking<'a> {
         for needed in [2 * self.options.limit + 64, usize::MAX] {
             first.clone_from(&ranked);
             let is_cut = self.take_forgotten(&mut first, needed);
+            self.sharpen(&mut first);
             self.put_newer_first(&mut first);
             keep_best(&mut first, usize::MAX);
             self.take_hits(&first, seed_max, &mut answer.hits);
@@ -885,7 +917,7 @@ impl<'a> Ranking<'a> {
         let share = |part: f32| if sum > 0.0 { part / sum } else { 0.0 };
         Evidence {
             by_vector: self.vectors.is_some(),
-            cosine: self.similarity(slot).unwrap_or(0.0),
+            cosine: self.exact_similarity(slot).unwrap_or(0.0),
             cosine_best: self.cosine_best,
             words: self.words_of(slot),
             covered: share(covered),

@@ -1,7 +1,7 @@
 //! The index beside its exact twin: what it must find, and what must hold while the graph changes.
 
 use engram_core::Slot;
-use engram_core::hnsw::{Hnsw, HnswParams, Scratch, Tuning, exact_search};
+use engram_core::hnsw::{Hnsw, HnswParams, Scratch, Tuning, Wanted, exact_search};
 use engram_core::vector::{Paging, Vectors, unit};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -101,7 +101,8 @@ impl World {
         filter: impl Fn(Slot) -> bool,
     ) -> Vec<(Slot, f32)> {
         let mut out = Vec::new();
-        let found = self.graph.search(&self.vectors, cue, k, ef, filter, &mut self.scratch, &mut out);
+        let found =
+            self.graph.search(&self.vectors, cue, Wanted::new(k, ef), filter, &mut self.scratch, &mut out);
         assert_eq!(found, out.len());
         out
     }
@@ -216,7 +217,7 @@ fn any_filter_finds_what_a_comparison_with_all_finds() {
             let mut found = Vec::new();
             let beside = (3_000..3_200).filter(|&slot| filter(slot));
             let World { graph, vectors, scratch, .. } = &mut world;
-            graph.nearest(vectors, &cue, 10, 64, filter, beside, scratch, &mut found);
+            graph.nearest(vectors, &cue, Wanted::new(10, 64), filter, beside, scratch, &mut found);
             assert!(found.len() == exact.len() && found.iter().all(|(slot, _)| filter(*slot)));
             hits += found.iter().filter(|hit| exact.contains(hit)).count();
             wanted += exact.len();
@@ -452,7 +453,7 @@ proptest! {
             prop_assert!(graph.encode() == bytes);
             let mut out = Vec::new();
             let cue = unit(&[1.0; DIMENSIONS]);
-            graph.search(&vectors, &cue, 10, 20, |_| true, &mut Scratch::new(), &mut out);
+            graph.search(&vectors, &cue, Wanted::new(10, 20), |_| true, &mut Scratch::new(), &mut out);
         }
     }
 

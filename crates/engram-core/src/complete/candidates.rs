@@ -12,7 +12,7 @@ use super::{Blank, CompleteOptions, Pattern, known_numbers};
 use crate::Slot;
 use crate::associate::folded;
 use crate::embed::embed;
-use crate::hnsw;
+use crate::hnsw::{self, Wanted};
 use crate::id::Timestamp;
 use crate::lexicon::{idf, terms};
 use crate::memory::Memory;
@@ -264,7 +264,7 @@ impl<'a> Given<'a> {
             let (mut scratch, mut found) = (hnsw::Scratch::new(), Vec::new());
             let index = state.index();
             let ef = index.params().ef_search.max(POOLED_MAX);
-            index.search(vectors, &probe.unit, POOLED_MAX, ef, passes, &mut scratch, &mut found);
+            index.search(vectors, &probe.unit, Wanted::new(POOLED_MAX, ef), passes, &mut scratch, &mut found);
             pool.extend(found.into_iter().map(|(slot, _)| slot));
             pool.extend(state.unindexed());
         }

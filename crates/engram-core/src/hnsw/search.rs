@@ -60,6 +60,25 @@ pub struct Scratch {
     pub(super) side: CueCode,
 }
 
+/// What is searched for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// How many of the nearest.
+    pub k: usize,
+    /// Breadth of the walk, raised to k; more is slower and finds more.
+    pub ef: usize,
+    /// How many of the nearest by codes are ordered by their rows, and come with the similarity of these; the others come
+    /// after them, by their codes.
+    pub by_rows: usize,
+}
+
+impl Wanted {
+    /// The k nearest, ordered by their rows.
+    pub fn new(k: usize, ef: usize) -> Self {
+        Self { k, ef, by_rows: k.saturating_mul(ROWS_PER_K).saturating_add(ROWS_MORE) }
+    }
+}
+
 /// What a walk compares nodes with.
 pub(super) trait Compare {
     /// Whether the walk keeps similarities for `Scratch::known`.
@@ -244,19 +263,14 @@ impl Scratch {
 
 impl Hnsw {
     /// The k nodes nearest to `unit` (of length 1) that pass the filter, best first, of equals the lower slot first
-    /// (algorithm 5). `ef` is the breadth, raised to k; more is slower and finds more. Nodes that do not pass are walked
+    /// (algorithm 5). Nodes that do not pass are walked
     /// through all the same. Returns how many were found: fewer than k, in a graph that has k, means that the filter lets
     /// so few through that the caller should rather compare all of them (`exact_search`).
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a search has a graph, rows, a cue, bounds, a filter and memory"
-    )]
     pub fn search(
         &self,
         vectors: &Vectors,
         unit: &[f32],
-        k: usize,
-        ef: usize,
+        wanted: Wanted,
         filter: impl Fn(Slot) -> bool,
         scratch: &mut Scratch,
         out: &mut Vec<(Slot, f32)>,
@@ -265,7 +279,7 @@ impl Hnsw {
         let Some(entry) = self.entry else { return 0 };
         let mut cue = std::mem::take(&mut scratch.cue);
         cue.set(unit);
-        let ef = ef.max(k).max(1);
+        let ef = wanted.ef.max(wanted.k).max(1);
         if vectors.coarse_suffices() {
             let probe = ByCoarse { vectors, cue: &cue };
             self.descend(&probe, entry, 0, scratch);
@@ -275,9 +289,9 @@ impl Hnsw {
             self.descend(&probe, entry, 0, scratch);
             self.search_layer(&probe, 0, ef, filter, scratch);
         }
-        rank(vectors, unit, &cue, k, &mut scratch.found);
+        rank(vectors, unit, &cue, wanted, &mut scratch.found);
         scratch.cue = cue;
-        out.extend(scratch.found.iter().take(k).map(|found| (found.slot(), found.similarity())));
+        out.extend(scratch.found.iter().take(wanted.k).map(|found| (found.slot(), found.similarity())));
         out.len()
     }
 
@@ -288,16 +302,16 @@ impl Hnsw {
         &self,
         vectors: &Vectors,
         unit: &[f32],
-        k: usize,
-        ef: usize,
+        wanted: Wanted,
         filter: impl Fn(Slot) -> bool + Copy,
         beside: impl Iterator<Item = Slot>,
         scratch: &mut Scratch,
         out: &mut Vec<(Slot, f32)>,
     ) {
-        let wanted = k.min(self.len());
-        let is_complete = self.passing(filter) > SCANNED_PER_EF * ef.max(k)
-            && self.search(vectors, unit, wanted, ef, filter, scratch, out) >= wanted;
+        let k = wanted.k;
+        let fewer = Wanted { k: k.min(self.len()), ..wanted };
+        let is_complete = self.passing(filter) > SCANNED_PER_EF * wanted.ef.max(k)
+            && self.search(vectors, unit, fewer, filter, scratch, out) >= fewer.k;
         let mut slots = std::mem::take(&mut scratch.slots);
         slots.clear();
         slots.extend(beside);
@@ -305,7 +319,7 @@ impl Hnsw {
             if !slots.is_empty() {
                 let mut walked = std::mem::take(&mut scratch.walked);
                 walked.clone_from(out);
-                scan(vectors, unit, k, &slots, scratch, out);
+                scan(vectors, unit, wanted, &slots, scratch, out);
                 out.append(&mut walked);
                 out.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
                 out.truncate(k);
@@ -313,7 +327,7 @@ impl Hnsw {
             }
         } else {
             slots.extend(self.nodes().filter(|&slot| filter(slot)));
-            scan(vectors, unit, k, &slots, scratch, out);
+            scan(vectors, unit, wanted, &slots, scratch, out);
         }
         scratch.slots = slots;
     }
@@ -428,7 +442,7 @@ fn pick_unseen(links: &[Slot], epoch: u8, seen: &mut [u8], fresh: &mut Vec<Slot>
 pub fn scan(
     vectors: &Vectors,
     unit: &[f32],
-    k: usize,
+    wanted: Wanted,
     slots: &[Slot],
     scratch: &mut Scratch,
     out: &mut Vec<(Slot, f32)>,
@@ -437,13 +451,13 @@ pub fn scan(
     let mut cue = std::mem::take(&mut scratch.cue);
     cue.set(unit);
     if vectors.coarse_suffices() {
-        scan_by(&ByCoarse { vectors, cue: &cue }, rows_ranked(k), slots, scratch);
+        scan_by(&ByCoarse { vectors, cue: &cue }, wanted.k.max(wanted.by_rows), slots, scratch);
     } else {
-        scan_by(&ByWhole { vectors, cue: &cue }, rows_ranked(k), slots, scratch);
+        scan_by(&ByWhole { vectors, cue: &cue }, wanted.k.max(wanted.by_rows), slots, scratch);
     }
-    rank(vectors, unit, &cue, k, &mut scratch.found);
+    rank(vectors, unit, &cue, wanted, &mut scratch.found);
     scratch.cue = cue;
-    out.extend(scratch.found.iter().take(k).map(|found| (found.slot(), found.similarity())));
+    out.extend(scratch.found.iter().take(wanted.k).map(|found| (found.slot(), found.similarity())));
 }
 
 /// Leaves in `found` the `count` of the slots that are nearest by the probe, best first.
@@ -465,16 +479,11 @@ fn scan_by<C: Compare>(probe: &C, count: usize, slots: &[Slot], scratch: &mut Sc
     found.extend(nearest.drain().map(|Reverse(ranked)| ranked));
 }
 
-/// How many of what was found by codes are ordered by their rows.
-fn rows_ranked(k: usize) -> usize {
-    k.saturating_mul(ROWS_PER_K).saturating_add(ROWS_MORE)
-}
-
-/// Orders what was found by codes, or their upper halves: all by whole codes, and what may be among the best k by rows.
-fn rank(vectors: &Vectors, unit: &[f32], cue: &CueCode, k: usize, found: &mut Vec<Ranked>) {
+/// Orders what was found by codes, or their upper halves: all by whole codes, and the best of these by rows.
+fn rank(vectors: &Vectors, unit: &[f32], cue: &CueCode, wanted: Wanted, found: &mut Vec<Ranked>) {
     rank_by_codes(vectors, cue, found);
-    found.truncate(rows_ranked(k));
-    rank_by_rows(vectors, unit, found);
+    let by_rows = wanted.by_rows.min(found.len());
+    rank_by_rows(vectors, unit, &mut found[..by_rows]);
 }
 
 /// Puts what a search by the upper halves of codes has found into the order of whole codes.
