@@ -3,14 +3,14 @@
 
 use crate::api::{
     ActivateIn, AssociationIn, CompleteIn, ConsolidateIn, CountIn, CueIn, Cues, DeleteIn, GetQuery,
-    ListQuery, MemoryOut, RecallManyOut, ReinforceIn, StatusOut, StoreIn, patch_from_json, shortened,
+    ListQuery, MemoryOut, ReinforceIn, StatusOut, StoreIn, patch_from_json, shortened,
 };
 use crate::call::{BodyLimits, Call};
 use crate::error::{ApiError, Problem};
 use crate::health::Health;
 use crate::metrics::{Held, Metrics, Operation};
 use crate::process::Process;
-use crate::service::Service;
+use crate::service::{RepliesOut, Service, TimeLimit};
 use crate::workers::{Task, Workers, panicked};
 use axum::Router;
 use axum::body::Body;
@@ -91,18 +91,26 @@ impl App {
         }
     }
 
-    /// Recalls by all cues, on this thread and on others where cores are free. Each counts as a recall.
-    fn recall_many(&self, space: &str, cues: Vec<CueIn>) -> Result<(StatusCode, RecallManyOut)> {
+    /// Recalls by all cues, on this thread and on others where cores are free. Each counts as a recall. `asked` runs
+    /// since the request was read; what nobody waits for any more is not gone on with.
+    fn recall_many(
+        &self,
+        space: &str,
+        cues: Vec<CueIn>,
+        asked: Stopwatch,
+    ) -> Result<(StatusCode, RepliesOut)> {
         let watch = Stopwatch::start();
+        let limit = TimeLimit { watch: asked, time_max: self.request_timeout };
         let spare = self.workers.spare(cues.len() / CUES_PER_THREAD);
         let threads = 1 + spare.as_ref().map_or(0, |spare| spare.num_permits());
-        match self.service.recall_many_counted(space, cues, threads) {
-            Ok((recalled, fetches)) => {
-                for reply in &recalled.replies {
-                    self.account(Operation::Recall, Duration::from_secs_f64(reply.took_ms / 1000.0), None);
-                }
-                self.metrics.observe_fetches(fetches);
-                ok(recalled)
+        let answered = self.service.answer_many(space, cues, threads, limit);
+        // Free for others while the log is waited for.
+        drop(spare);
+        match answered.and_then(|answered| answered.settled()) {
+            Ok(answered) => {
+                answered.times().for_each(|took| self.account(Operation::Recall, took, None));
+                self.metrics.observe_fetches(answered.fetches());
+                ok(answered.into())
             }
             Err(error) => {
                 self.account(Operation::Recall, watch.elapsed(), Some(&error));
@@ -321,7 +329,9 @@ async fn recall(State(app): State<Arc<App>>, call: Call) -> Response {
             app.run(task, work).await
         }
         Ok((call, Cues::Many(cues))) => {
-            app.run(Task::of(Operation::RecallMany), move |app| app.recall_many(call.space(), cues)).await
+            let task = Task::of(Operation::RecallMany);
+            let asked = task.watch();
+            app.run(task, move |app| app.recall_many(call.space(), cues, asked)).await
         }
     }
 }

@@ -3,19 +3,22 @@
 use crate::api::{
     ActivateIn, ActivateOut, AssociationIn, CompleteIn, CompleteOut, ConsolidateIn, CountIn, CountOut, CueIn,
     DeleteIn, DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryIn, MemoryOut, PAGE_DEFAULT, PAGE_MAX,
-    PositionOut, RecallManyOut, RecallOut, ReinforceIn, SeedIn, SpaceOut, SpaceSettingsIn, SpacesOut,
+    PositionOut, REPLIES_BYTES_MAX, RecallOut, ReinforceIn, SeedIn, SpaceOut, SpaceSettingsIn, SpacesOut,
     StartedOut, StoreIn, StoreOut, WithEmbedding, cursor_place, cursor_text, memory_id, memory_ids,
     selection,
 };
-use crate::error::ApiError;
+use crate::error::{ApiError, Problem};
 use engram::clock::Stopwatch;
 use engram::{
     ActivateFrom, Cue, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, RecallOptions, Recalled,
     Selection, Space, SpaceName, StoreOptions, Tier, limits,
 };
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -135,48 +138,46 @@ impl Service {
         Ok((RecallOut::new(recalled, ask.options.explain, ask.with_embedding, milliseconds(watch)), fetches))
     }
 
-    /// Recalls by all cues, on `threads` threads. Where one cannot be answered all fail, and nothing is shown or used.
-    pub(crate) fn recall_many_counted(
+    /// The answers to all cues, on `threads` threads where there are so many. They fail together: where one cannot be
+    /// answered, where they are not all there in time, and where they are too large. Nothing is shown or used yet.
+    pub(crate) fn answer_many(
         &self,
         space: &str,
         cues: Vec<CueIn>,
         threads: usize,
-    ) -> Result<(RecallManyOut, Fetches)> {
+        limit: TimeLimit,
+    ) -> Result<Answered> {
         let space = self.space(space)?;
         let at = |at: usize| move |error: ApiError| error.at(&format!("cues[{at}]"));
         let asks = cues.into_iter().enumerate().map(|(place, cue)| self.ask(cue).map_err(at(place)));
         let asks: Vec<Ask> = asks.collect::<Result<_>>()?;
-        let answers: Vec<OnceLock<Result<(Recalled, f64)>>> = asks.iter().map(|_| OnceLock::new()).collect();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let place = next.fetch_add(1, Ordering::Relaxed)
+        let answers: Vec<OnceLock<Result<Answer>>> = asks.iter().map(|_| OnceLock::new()).collect();
+        let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        on_threads(threads, || {
+            while !limit.is_over()
+                && let place = next.fetch_add(1, Ordering::Relaxed)
                 && let (Some(ask), Some(answer)) = (asks.get(place), answers.get(place))
             {
-                let watch = Stopwatch::start();
-                let recalled = space.recall(&ask.cue, &ask.options);
-                if recalled.is_err() {
+                let found = Answer::to(ask, &space);
+                let added = found.as_ref().map_or(0, |found| found.reply.get().len());
+                if bytes.fetch_add(added, Ordering::Relaxed) + added > REPLIES_BYTES_MAX || found.is_err() {
                     // Nobody needs what comes after.
                     next.store(asks.len(), Ordering::Relaxed);
                 }
-                let timed = recalled.map(|recalled| (recalled, milliseconds(watch))).map_err(ApiError::from);
-                assert!(answer.set(timed).is_ok(), "each cue is taken once");
+                assert!(answer.set(found).is_ok(), "each cue is taken once");
             }
-        };
-        thread::scope(|scope| {
-            (1..threads).for_each(|_| drop(scope.spawn(work)));
-            work();
         });
+        limit.check()?;
         // Before the first that failed, all were answered.
-        let answers = answers.into_iter().map_while(OnceLock::into_inner).enumerate();
-        let answers = answers.map(|(place, answer)| answer.map_err(at(place))).collect::<Result<Vec<_>>>()?;
-        let mut fetches = Fetches::default();
-        let mut replies = Vec::with_capacity(asks.len());
-        for (ask, (recalled, took_ms)) in asks.iter().zip(answers) {
-            settle(&space, ask, &recalled)?;
-            fetches.add(Fetches::of(&recalled));
-            replies.push(RecallOut::new(recalled, ask.options.explain, ask.with_embedding, took_ms));
+        let found = answers.into_iter().map_while(OnceLock::into_inner).enumerate();
+        let answers = found.map(|(place, answer)| answer.map_err(at(place))).collect::<Result<Vec<_>>>()?;
+        if bytes.into_inner() > REPLIES_BYTES_MAX {
+            return Err(ApiError::invalid(format!(
+                "the replies to cues have more than {} MiB together, at most that is allowed; ask for fewer hits, or in several requests",
+                REPLIES_BYTES_MAX >> 20
+            )));
         }
-        Ok((RecallManyOut { replies }, fetches))
+        Ok(Answered { space, answers })
     }
 
     /// A cue, checked.
@@ -335,13 +336,118 @@ struct Ask {
     reinforce: Option<bool>,
 }
 
+/// Runs `work` on this thread and others, `threads` in all, or fewer where the system gives no more.
+fn on_threads(threads: usize, work: impl Fn() + Sync) {
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            if thread::Builder::new().name("engram-recall".into()).spawn_scoped(scope, &work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+}
+
+/// How long a request may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeLimit {
+    /// Runs since it was asked.
+    pub(crate) watch: Stopwatch,
+    pub(crate) time_max: Duration,
+}
+
+impl TimeLimit {
+    fn is_over(self) -> bool {
+        self.watch.elapsed() >= self.time_max
+    }
+
+    fn check(self) -> Result<()> {
+        if !self.is_over() {
+            return Ok(());
+        }
+        let detail = format!(
+            "the cues took longer than {} s (limits.request_timeout_s), and none was answered; ask fewer in a request",
+            self.time_max.as_secs()
+        );
+        Err(ApiError::new(Problem::Timeout, detail))
+    }
+}
+
+/// What one of many cues brought to mind, written already.
+struct Answer {
+    reply: Box<RawValue>,
+    took: Duration,
+    fetches: Fetches,
+    reinforce: Option<bool>,
+    hits: Vec<MemoryId>,
+}
+
+impl Answer {
+    fn to(ask: &Ask, space: &Space) -> Result<Self> {
+        let watch = Stopwatch::start();
+        let recalled = space.recall(&ask.cue, &ask.options)?;
+        let took = watch.elapsed();
+        let fetches = Fetches::of(&recalled);
+        let hits = recalled.hits.iter().map(|hit| hit.memory.id.clone()).collect();
+        let reply = RecallOut::new(recalled, ask.options.explain, ask.with_embedding, milliseconds(watch));
+        let reply = to_raw_value(&reply).map_err(|error| {
+            ApiError::new(Problem::Internal, format!("the reply cannot be written: {error}"))
+        })?;
+        Ok(Answer { reply, took, fetches, reinforce: ask.reinforce, hits })
+    }
+}
+
+/// What all of many cues brought to mind.
+pub(crate) struct Answered {
+    space: Arc<Space>,
+    answers: Vec<Answer>,
+}
+
+impl Answered {
+    /// Strengthens what was of use, in one write, and counts what was shown. Where the write fails, nothing is either.
+    pub(crate) fn settled(self) -> Result<Self> {
+        let of = |reinforce| self.answers.iter().filter(move |answer| answer.reinforce == reinforce);
+        let used: Vec<Vec<MemoryId>> =
+            of(Some(true)).map(|answer| answer.hits.clone()).filter(|hits| !hits.is_empty()).collect();
+        if !used.is_empty() {
+            self.space.reinforce_hits(used)?;
+        }
+        self.space.note_shown(of(None).flat_map(|answer| &answer.hits));
+        Ok(self)
+    }
+
+    /// What each took.
+    pub(crate) fn times(&self) -> impl Iterator<Item = Duration> {
+        self.answers.iter().map(|answer| answer.took)
+    }
+
+    /// Of all.
+    pub(crate) fn fetches(&self) -> Fetches {
+        let mut sum = Fetches::default();
+        self.answers.iter().for_each(|answer| sum.add(answer.fetches));
+        sum
+    }
+}
+
+/// A `RecallManyOut`, most of which is written already.
+#[derive(Serialize)]
+pub(crate) struct RepliesOut {
+    replies: Vec<Box<RawValue>>,
+}
+
+impl From<Answered> for RepliesOut {
+    fn from(answered: Answered) -> Self {
+        RepliesOut { replies: answered.answers.into_iter().map(|answer| answer.reply).collect() }
+    }
+}
+
 /// Counts what was shown, or strengthens what was of use.
 fn settle(space: &Arc<Space>, ask: &Ask, recalled: &Recalled) -> Result<()> {
     let ids = || recalled.hits.iter().map(|hit| &hit.memory.id);
     match ask.reinforce {
         None => space.note_shown(ids()),
         Some(true) if !recalled.hits.is_empty() => {
-            space.reinforce_hits(&ids().cloned().collect::<Vec<_>>())?;
+            space.reinforce_hits(vec![ids().cloned().collect()])?;
         }
         Some(_) => {}
     }
@@ -393,4 +499,22 @@ fn texts(ids: &[MemoryId]) -> Vec<String> {
 fn milliseconds(watch: Stopwatch) -> f64 {
     // Whole microseconds: further digits would only be noise.
     watch.elapsed().as_micros() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn work_is_done_on_as_many_threads_as_are_asked_for() {
+        for threads in [1, 2, 5] {
+            let (count, all) = (AtomicUsize::new(0), Barrier::new(threads));
+            on_threads(threads, || {
+                count.fetch_add(1, Ordering::Relaxed);
+                all.wait();
+            });
+            assert_eq!(count.into_inner(), threads);
+        }
+    }
 }

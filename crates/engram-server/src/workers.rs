@@ -38,6 +38,11 @@ impl Task {
     pub(crate) fn of(operation: Operation) -> Self {
         Task { operation, watch: Stopwatch::start() }
     }
+
+    /// Runs since it was made.
+    pub(crate) fn watch(&self) -> Stopwatch {
+        self.watch
+    }
 }
 
 impl Workers {
@@ -68,8 +73,9 @@ impl Workers {
 
     /// Places of recalls that are free, for as many cores as no recall has; one is held already. At most `wanted`.
     pub(crate) fn spare(&self, wanted: usize) -> Option<SemaphorePermit<'_>> {
-        let busy = self.recalls_max - self.recalls.available_permits();
-        let count = wanted.min(self.cores.saturating_sub(busy));
+        let free = self.recalls.available_permits();
+        let busy = self.recalls_max - free;
+        let count = wanted.min(self.cores.saturating_sub(busy)).min(free);
         self.recalls.try_acquire_many(u32::try_from(count).ok().filter(|count| *count > 0)?).ok()
     }
 }
@@ -157,4 +163,32 @@ pub(crate) fn panicked(unfinished: &JoinError) -> ApiError {
 fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value)
         .map_err(|error| ApiError::new(Problem::Internal, format!("the reply cannot be written: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engram::config::{Config, Machine};
+
+    #[test]
+    fn what_is_spare_is_free_in_places_and_in_cores() {
+        for (places, held, cores, wanted, expected) in [
+            (2, 1, 16, 8, 1),
+            (8, 1, 16, 3, 3),
+            (8, 1, 16, 200, 7),
+            (8, 3, 4, 8, 1),
+            (64, 1, 2, 8, 1),
+            (64, 2, 2, 8, 0),
+            (64, 9, 2, 8, 0),
+            (1, 1, 16, 8, 0),
+            (8, 1, 16, 0, 0),
+        ] {
+            let pools =
+                ThreadPools { recall_workers: places, ..Config::fitting(&Machine::detect()).thread_pools };
+            let workers = Workers::new(&pools, cores);
+            let _held = workers.recalls.try_acquire_many(held).unwrap();
+            let spare = workers.spare(wanted).map_or(0, |spare| spare.num_permits());
+            assert_eq!(spare, expected, "{places} places, {held} held, {cores} cores, {wanted} wanted");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use engram::{
     limits::{LIMIT_DEFAULT, LIMIT_MAX},
 };
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -17,6 +17,8 @@ use std::fmt;
 pub const CUES_MAX: usize = 1000;
 /// Hits that the cues of one request may ask for, all together.
 pub const HITS_MAX: usize = 10_000;
+/// Bytes of JSON that the replies to the cues of one request may have, all together.
+pub const REPLIES_BYTES_MAX: usize = 64 << 20;
 
 objects! {
     CueIn: "a cue: an object with text, embedding or ids",
@@ -111,8 +113,8 @@ impl CueIn {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct RecallIn {
-    /// Many cues, up to 1000, whose limits are 10,000 together at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Many cues, up to 1000, whose limits are 10,000 together at most, and the replies 64 MiB.
+    #[serde(deserialize_with = "cues", skip_serializing_if = "Option::is_none")]
     pub cues: Option<Vec<CueIn>>,
     /// As in `CueIn`, like all that follow.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,6 +160,39 @@ pub struct RecallIn {
     pub reinforce: Option<bool>,
 }
 
+/// For `deserialize_with`: a cue takes a hundred times the room of its `{}`, so those beyond the bound are not read.
+fn cues<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Vec<CueIn>>, D::Error> {
+    struct Bounded(Vec<CueIn>);
+    impl<'de> Deserialize<'de> for Bounded {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+            struct Array;
+            impl<'de> Visitor<'de> for Array {
+                type Value = Bounded;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an array of cues")
+                }
+                fn visit_seq<A: SeqAccess<'de>>(
+                    self,
+                    mut items: A,
+                ) -> std::result::Result<Bounded, A::Error> {
+                    let mut cues = Vec::new();
+                    while let Some(cue) = items.next_element()? {
+                        if cues.len() == CUES_MAX {
+                            return Err(A::Error::custom(format_args!(
+                                "more than {CUES_MAX} cues, at most {CUES_MAX} are allowed; ask in several requests"
+                            )));
+                        }
+                        cues.push(cue);
+                    }
+                    Ok(Bounded(cues))
+                }
+            }
+            deserializer.deserialize_seq(Array)
+        }
+    }
+    Ok(Option::<Bounded>::deserialize(deserializer)?.map(|bounded| bounded.0))
+}
+
 /// What a request asks to recall by.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cues {
@@ -195,16 +230,15 @@ impl RecallIn {
             ));
         }
         let hits: usize = cues.iter().map(|cue| cue.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX)).sum();
-        match cues.len() {
-            0 => Err(ApiError::invalid("cues is empty; give at least one cue")),
-            count @ CUES_MAX.. if count > CUES_MAX => Err(ApiError::invalid(format!(
-                "cues has {count} cues, at most {CUES_MAX} are allowed; ask in several requests"
-            ))),
-            _ if hits > HITS_MAX => Err(ApiError::invalid(format!(
-                "the limits of cues are {hits} together, at most {HITS_MAX} are allowed; ask for fewer, or in several requests"
-            ))),
-            _ => Ok(Cues::Many(cues)),
+        if cues.is_empty() {
+            return Err(ApiError::invalid("cues is empty; give at least one cue"));
         }
+        if hits > HITS_MAX {
+            return Err(ApiError::invalid(format!(
+                "the limits of cues are {hits} together, at most {HITS_MAX} are allowed; ask for fewer, or in several requests"
+            )));
+        }
+        Ok(Cues::Many(cues))
     }
 }
 

@@ -188,7 +188,10 @@ fn many_cues_are_answered_in_their_order() {
         (r#"{"cues": [{"embedding": [1, 0], "limit": 1001}]}"#.to_owned(), "cues[0]: limit is 1001"),
         (r#"{"cues": [{"embedding": [1, 0]}], "limit": 3}"#.to_owned(), "fields of a cue beside"),
         (r#"{"cues": [{"cues": []}]}"#.to_owned(), "cues[0].cues: unknown field"),
-        (many(1001, r#"{"text": "a", "limit": 1}"#), "cues has 1001 cues, at most 1000"),
+        (many(1001, r#"{"text": "a", "limit": 1}"#), "cues: more than 1000 cues, at most 1000"),
+        // What follows the first that is too many is not even read.
+        (many(1001, "{}").replace("]}", ", {3"), "cues: more than 1000 cues, at most 1000"),
+        (r#"{"cues": 3}"#.to_owned(), "cues: invalid type: integer `3`, expected an array of cues"),
         (many(101, r#"{"text": "a", "limit": 100}"#), "are 10100 together, at most 10000"),
     ] {
         let detail = server.refused(400, "POST", &format!("{PATH}/recall"), &body);
@@ -208,7 +211,6 @@ fn many_cues_are_answered_in_their_order() {
 #[test]
 fn requests_that_come_together_are_answered_in_order() {
     let server = with_three();
-    // Long enough for some to run in place, after those that went to other threads.
     let mut requests = Vec::new();
     for at in 0..300 {
         let last = if at == 299 { "Connection: close\r\n" } else { "" };
@@ -243,6 +245,50 @@ fn requests_that_come_together_are_answered_in_order() {
         }
     }
     assert_eq!(rest, "");
+    server.stop();
+}
+
+#[test]
+fn the_replies_to_many_cues_have_a_bound() {
+    let server = start();
+    let note = "x".repeat(60 << 10);
+    let memories: Vec<Value> =
+        (0..20).map(|at| json!({"embedding": [1, at], "metadata": {"note": note}})).collect();
+    server.ask(201, "POST", "/memories", json!({"memories": memories}));
+    let many = |count: usize| {
+        json!({"cues": vec![json!({"embedding": [1, 0], "limit": 20, "exact": true}); count]}).to_string()
+    };
+    let replies = server.call("POST", &format!("{PATH}/recall"), &many(50));
+    assert_eq!((replies.status, replies.body.len() > 50 * 20 * note.len()), (200, true));
+    let shown = server.ask(200, "GET", "/memories", Value::Null)["memories"][0]["id"].clone();
+    let shown = || {
+        let path = format!("/memories/{}", shown.as_str().unwrap());
+        server.ask(200, "GET", &path, Value::Null)["usage"]["shown"].clone()
+    };
+    assert_eq!(shown(), 50);
+    let detail = server.refused(400, "POST", &format!("{PATH}/recall"), &many(60));
+    assert!(detail.contains("more than 64 MiB together"), "{detail}");
+    assert_eq!(shown(), 50);
+    server.stop();
+}
+
+#[test]
+fn what_many_cues_used_is_written_at_once() {
+    let server = with_three();
+    let position = |id: &str| {
+        server.ask(201, "POST", "/memories", json!({"id": id, "embedding": [0, 1]}))["position"]
+            .as_u64()
+            .unwrap()
+    };
+    let before = position("x");
+    let cue = |embedding: [f32; 2]| json!({"embedding": embedding, "limit": 1, "reinforce": true});
+    let cues = [cue([1.0, 0.0]), cue([-2.0, 0.0]), json!({"embedding": [1, 0], "limit": 1}), cue([1.0, 0.0])];
+    let recalled = server.ask(200, "POST", "/recall", json!({"cues": cues}));
+    assert_eq!(recalled["replies"][1]["hits"][0]["id"], "c");
+    assert_eq!(position("y"), before + 2);
+    let usage = |id: &str| server.ask(200, "GET", &format!("/memories/{id}"), Value::Null)["usage"].clone();
+    assert_eq!(usage("a")["shown"], 1);
+    assert_eq!((usage("a")["uses"].clone(), usage("c")["uses"].clone()), (json!(3), json!(2)));
     server.stop();
 }
 
@@ -322,6 +368,29 @@ fn recalls_and_stores_have_as_many_places_as_are_configured() {
         }
     }
     assert_eq!(server.ask(200, "POST", "/recall", json!({"text": "tea"}))["hits"][0]["id"], "tea");
+    server.stop();
+}
+
+#[test]
+fn many_cues_that_nobody_waits_for_are_given_up() {
+    let gate = Gate::default();
+    let change = |config: &mut Config| config.limits.request_timeout_s = 1;
+    let server = start_by(tempfile::tempdir().unwrap(), change, gate.clock());
+    server.ask(201, "POST", "/memories", json!({"id": "tea", "content": "tea"}));
+    let cues = r#"{"cues": [{"text": "tea"}, {"text": "tea", "reinforce": true}]}"#;
+    gate.stop("tokio-rt-worker");
+    let detail = server.refused(503, "POST", &format!("{PATH}/recall"), cues);
+    assert!(detail.contains("request_timeout_s"), "{detail}");
+    gate.go_on();
+    // Each cue would count as a recall had it been answered.
+    let failed = "engram_operations_total{operation=\"recall\"} 1\n";
+    while !server.metrics().contains(failed) {
+        assert!(!server.metrics().contains("engram_operations_total{operation=\"recall\"} 2\n"));
+        thread::yield_now();
+    }
+    assert_eq!(server.ask(200, "GET", "/memories/tea", Value::Null)["usage"]["shown"], 0);
+    server.ask(200, "POST", "/recall", json!({"cues": [{"text": "tea"}]}));
+    assert_eq!(server.ask(200, "GET", "/memories/tea", Value::Null)["usage"]["shown"], 1);
     server.stop();
 }
 

@@ -29,13 +29,14 @@ impl Space {
         state.note_shown(ids.into_iter().filter_map(|id| state.slot(id)));
     }
 
-    /// Strengthens memories that a recall gave and that were of use; those that are gone by now are passed over.
-    pub fn reinforce_hits(&self, ids: &[MemoryId]) -> Result<u64> {
-        let ids = ids.to_vec();
-        let ack = self.writer.submit(self, Reads::Ids(ids.clone()), move |state, at| {
-            let ids: Vec<MemoryId> = ids.into_iter().filter(|id| state.slot(id).is_some()).collect();
-            let change = Change::Reinforced { ids: ids.clone(), outcome: Outcome::Used, at };
-            Ok(Plan { changes: if ids.is_empty() { vec![] } else { vec![(change, None)] }, ids })
+    /// Strengthens memories that recalls gave and that were of use, those of each recall together, all or none; those
+    /// that are gone by now are passed over.
+    pub fn reinforce_hits(&self, recalls: Vec<Vec<MemoryId>>) -> Result<u64> {
+        let ack = self.writer.submit(self, Reads::Ids(recalls.concat()), move |state, at| {
+            let there = |ids: Vec<MemoryId>| ids.into_iter().filter(|id| state.slot(id).is_some()).collect();
+            let used = recalls.into_iter().map(there).filter(|ids: &Vec<MemoryId>| !ids.is_empty());
+            let changes = used.map(|ids| (Change::Reinforced { ids, outcome: Outcome::Used, at }, None));
+            Ok(Plan { changes: changes.collect(), ids: Vec::new() })
         })?;
         Ok(ack.position)
     }
