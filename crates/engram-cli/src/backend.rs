@@ -7,9 +7,8 @@ use crate::remote::Remote;
 use engram::{Engine, Options};
 use engram_server::api::{
     ActivateIn, ActivateOut, CompleteIn, CompleteOut, ConsolidateIn, CountIn, CountOut, CueIn, DeleteIn,
-    DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryOut, PositionOut, RecallIn, RecallManyOut,
-    RecallOut, ReinforceIn, SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn, StoreOut,
-    WithEmbedding,
+    DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryOut, PositionOut, RecallOut, ReinforceIn,
+    SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn, StoreOut, WithEmbedding,
 };
 use engram_server::{Problem, Service};
 use std::path::Path;
@@ -130,27 +129,6 @@ impl Backend {
         match self {
             Self::Remote(remote) => remote.post(&format!("spaces/{space}/recall"), &cue),
             Self::Local(service) => Ok(service.recall(space, cue)?),
-        }
-    }
-
-    /// Of all cues, in their order; all fail where one does.
-    pub(crate) fn recall_many(&self, space: &str, cues: Vec<CueIn>) -> Result<Vec<RecallOut>> {
-        match self {
-            Self::Remote(remote) => {
-                let asked = cues.len();
-                let path = format!("spaces/{space}/recall");
-                let recalled: RecallManyOut = remote.post(&path, &RecallIn::many(cues))?;
-                if recalled.replies.len() != asked {
-                    return failed(format!(
-                        "{asked} cues were asked, and {} answered",
-                        recalled.replies.len()
-                    ));
-                }
-                Ok(recalled.replies)
-            }
-            Self::Local(service) => {
-                cues.into_iter().map(|cue| service.recall(space, cue).map_err(Fault::from)).collect()
-            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! A client of the REST API. Every answer is read whole; a refusal becomes the words of its problem+json.
 
-use crate::fault::{Fault, Result, usage};
+use crate::fault::{Fault, Result, failed, usage};
+use engram_server::api::{CueIn, RecallIn, RecallManyOut, RecallOut};
 use engram_server::{ApiError, ProblemOut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -73,6 +74,16 @@ impl Remote {
 
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.read(self.send(Method::POST, path, Some((JSON, json(body))))?)
+    }
+
+    /// Recalls by all cues, in their order; all fail where one does.
+    pub(crate) fn recall_many(&self, space: &str, cues: Vec<CueIn>) -> Result<Vec<RecallOut>> {
+        let asked = cues.len();
+        let recalled: RecallManyOut = self.post(&format!("spaces/{space}/recall"), &RecallIn::many(cues))?;
+        if recalled.replies.len() != asked {
+            return failed(format!("{asked} cues were asked, and {} answered", recalled.replies.len()));
+        }
+        Ok(recalled.replies)
     }
 
     /// Numbers as bytes, to those paths that take them.

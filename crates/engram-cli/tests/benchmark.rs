@@ -175,7 +175,7 @@ fn report(folder: &Path, file: &str, change: impl Fn(&mut Value)) -> String {
     figures.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
     let mut report = json!({
         "made": {"command": ["engram", "benchmark"], "version": "0.1.0", "build": "release", "date": "2026-01-01T00:00:00Z", "processor": "P", "cores": 2, "system": "linux", "simd": "avx2"},
-        "setup": {"subject": "engine in this process", "is_server": false, "data": "generated", "memories": 10, "dimensions": 4, "seed": 42, "mix": "recall=100", "cue": "both", "is_binary": false, "limit": 10, "seconds": 10.0, "set": []},
+        "setup": {"subject": "engine in this process", "is_server": false, "data": "generated", "memories": 10, "dimensions": 4, "seed": 42, "mix": "recall=100", "cue": "both", "is_binary": false, "limit": 10, "seconds": 10.0, "warmup_seconds": 1.0, "set": []},
         "stored": null,
         "accuracy": {"recall_at_10": 0.99, "cues": 100},
         "loads": [{"clients": 8, "rate": null, "loop": "closed", "seconds": 10.0, "all": figures, "operations": {"recall": figures}, "failure": null, "cores": {"benchmark": 1.5, "server": null}, "cpu_ms": 15.0, "resident_bytes": 1000, "hits_by_tier": {"hot": 1}}],
@@ -228,12 +228,18 @@ fn what_is_not_comparable_is_not_compared_unless_forced() {
     let other = report(folder, "other.json", |report| {
         report["made"]["processor"] = json!("Q");
         report["setup"]["mix"] = json!("store=100");
+        report["setup"]["warmup_seconds"] = json!(0.0);
+        report["setup"]["set"] = json!([["wal.sync_mode", "none"], ["index.ef_search", "50"]]);
         report["loads"][0]["clients"] = json!(4);
     });
     let (_, error) = ends(2, &["compare-benchmarks", &before, &other]);
-    for text in
-        ["processor: P and Q", "mix: recall=100 and store=100", "8 clients and closed loop, 4 clients"]
-    {
+    for text in [
+        "processor: P and Q",
+        "mix: recall=100 and store=100",
+        "seconds before, uncounted: 1 and 0",
+        "settings: defaults and index.ef_search=50, wal.sync_mode=none",
+        "8 clients and closed loop, 4 clients",
+    ] {
         assert!(error.contains(text), "{text}: {error}");
     }
     let (shown, _) = ends(0, &["compare-benchmarks", &before, &other, "--force"]);

@@ -5,8 +5,11 @@
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ENGRAM: &str = env!("CARGO_BIN_EXE_engram");
 
@@ -735,6 +738,37 @@ fn a_server_is_served_tested_asked_and_stopped() {
     };
     let ranked = ok(&["recall", "--data-dir", &data, "-s", "a", "--cues", &many]);
     assert_eq!(ids(&ranked), ids(&ranked_by_url));
+}
+
+#[test]
+fn a_busy_server_is_not_asked_cue_by_cue() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while reader.read_line(&mut line).unwrap() > 2 {
+                let line = std::mem::take(&mut line).to_ascii_lowercase();
+                length = line.strip_prefix("content-length: ").map_or(length, |l| l.trim().parse().unwrap());
+            }
+            reader.read_exact(&mut vec![0; length]).unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+            let body = r#"{"type": "/problems/busy", "title": "t", "status": 503, "detail": "full"}"#;
+            let length = body.len();
+            let head = format!("HTTP/1.1 503 -\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+            reader.get_mut().write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+        }
+    });
+    let folder = Folder::new();
+    let lines: Vec<String> =
+        (0..9).map(|at| json!({"id": at.to_string(), "text": "a"}).to_string()).collect();
+    let cues = folder.write("cues.jsonl", lines.join("\n"));
+    let said = fails(1, &["recall", "--url", &url, "-s", "a", "--cues", &cues]);
+    assert!(said.contains("full"), "{said}");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]

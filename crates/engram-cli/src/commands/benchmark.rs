@@ -252,6 +252,7 @@ impl Benchmark {
             is_binary: self.binary,
             limit: self.limit,
             seconds: self.duration.as_secs_f64(),
+            warmup_seconds: self.warmup.as_secs_f64(),
             set: self.set.clone(),
         }
     }

@@ -6,6 +6,7 @@ use crate::fault::{Fault, Result, usage};
 use crate::screen::{Screen, bad, faint, good, strong};
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -143,11 +144,20 @@ fn differences(before: &Report, after: &Report) -> Vec<String> {
         ("cues as bytes", one.is_binary.to_string(), other.is_binary.to_string()),
         ("limit", one.limit.to_string(), other.limit.to_string()),
         ("seconds", one.seconds.to_string(), other.seconds.to_string()),
+        ("seconds before, uncounted", one.warmup_seconds.to_string(), other.warmup_seconds.to_string()),
+        ("settings", settings(&one.set), settings(&other.set)),
         ("loads", loads(before), loads(after)),
     ];
     let differ = facts.into_iter().filter(|(_, one, other)| one != other);
     found.extend(differ.map(|(name, one, other)| format!("{name}: {one} and {other}")));
     found
+}
+
+/// Those that were given, in one order; of one that was given twice, the last counts.
+fn settings(set: &[(String, String)]) -> String {
+    let set: BTreeMap<_, _> = set.iter().map(|(key, value)| (key, value)).collect();
+    let set: Vec<_> = set.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if set.is_empty() { "defaults".into() } else { set.join(", ") }
 }
 
 fn loads(report: &Report) -> String {

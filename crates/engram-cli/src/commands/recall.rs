@@ -10,6 +10,7 @@ use crate::tree::{Contents, Detail, contents_on_paths, hit_lines, why_lines};
 use clap::Args;
 use engram::clock::Stopwatch;
 use engram::limits::{LIMIT_DEFAULT, LIMIT_MAX};
+use engram_server::Problem;
 use engram_server::api::{CueIn, CueLine, FilterIn, RankedLine, RecallOut, Time};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -258,13 +259,16 @@ impl Recall {
             tick();
             RankedLine::new(cue.id.clone(), recalled)
         };
-        if chunk.len() > 1 {
-            match backend.recall_many(space, chunk.iter().map(|cue| cue.cue.clone()).collect()) {
+        if let Backend::Remote(remote) = backend
+            && chunk.len() > 1
+        {
+            match remote.recall_many(space, chunk.iter().map(|cue| cue.cue.clone()).collect()) {
                 Ok(replies) => {
                     return Ok(chunk.iter().zip(&replies).map(|(cue, reply)| line(cue, reply)).collect());
                 }
-                // One by one, to see which it is.
-                Err(Fault::Refused(..)) => {}
+                // One by one, to see which it is, or because they are too large together.
+                Err(Fault::Refused(Problem::Invalid | Problem::NotFound | Problem::TooLarge, _)) => {}
+                // A server that is busy or failed is not asked even more.
                 Err(fault) => return Err(fault),
             }
         }

@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) is_binary: bool,
     pub(crate) limit: usize,
     pub(crate) seconds: f64,
+    /// How long the same was asked before, uncounted.
+    pub(crate) warmup_seconds: f64,
     /// Settings that were given with --set.
     pub(crate) set: Vec<(String, String)>,
 }
