@@ -55,6 +55,10 @@ fn main() {
     let common: Vec<Cue> = (0..count).map(|_| world.common_cue()).collect();
     measure("cues of five of the 100 commonest words", &state, &common, None);
     measure("the first without spreading", &state, &cues, Some(0));
+    for words in [100, 1_500, 6_000] {
+        let long: Vec<Cue> = (0..count.div_ceil(25)).map(|_| world.long_cue(words)).collect();
+        measure(&format!("cues of {words} words"), &state, &long, None);
+    }
 }
 
 /// Times each cue: of some rounds the quickest, as what else the machine does only ever adds.
@@ -187,6 +191,12 @@ impl World {
         let words: Vec<String> = (0..5).map(|_| word(self.rng.usize(..100))).collect();
         let embedding = (self.dimensions > 0).then(|| self.vector());
         Cue { text: Some(words.join(" and ")), embedding, ids: vec![] }
+    }
+
+    /// A cue of so many words as memories hold.
+    fn long_cue(&mut self, words: usize) -> Cue {
+        let words: Vec<String> = (0..words).map(|_| word(self.rank())).collect();
+        Cue { text: Some(words.join(" ")), embedding: None, ids: vec![] }
     }
 }
 

@@ -386,6 +386,6 @@ pub struct Answer {
     pub abstain: bool,
     /// Memories that were activated or compared by the ranking.
     pub activated: usize,
-    /// A budget left something out.
+    /// A budget left something out, or common words may have hidden a memory: no bound proved that none was missed.
     pub truncated: bool,
 }

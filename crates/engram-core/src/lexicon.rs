@@ -147,8 +147,11 @@ fn each_part(lower: &str, language: Language, mut give: impl FnMut(&str, Option<
 
 /// Words whose stems are kept; then it begins anew.
 const STEMS_MAX: usize = 8192;
+/// Bytes of a word whose stem is kept: longer ones hardly come again.
+const STEM_KEPT_BYTES: usize = 64;
 
-/// The terms of one text at a time, as `terms` has them. Reuse it: it allocates for words only that it has not met.
+/// The terms of one text at a time, as `terms` has them. Reuse it: it allocates for words only that it has not met, or
+/// that are very long.
 #[derive(Debug, Default)]
 pub struct Terms {
     lower: String,
@@ -184,7 +187,9 @@ impl Terms {
                     None => {
                         let stem = Stemmer::create(algorithm).stem(part);
                         joined.push_str(&stem);
-                        stems.insert(part.into(), stem.into());
+                        if part.len() <= STEM_KEPT_BYTES {
+                            stems.insert(part.into(), stem.into());
+                        }
                     }
                 },
             }
@@ -482,6 +487,11 @@ mod tests {
         }
         read.read("The dogs run", Language::Auto);
         assert_eq!((read.len(), read.run(0, 2)), (2, "dog run"));
+        let kept = read.stems.len();
+        let long = "run".repeat(STEM_KEPT_BYTES) + "s";
+        read.read(&long, Language::Auto);
+        assert_eq!(read.iter().map(Into::into).collect::<Vec<Box<str>>>(), terms(&long, Language::Auto));
+        assert_eq!(read.stems.len(), kept);
     }
 
     #[test]

@@ -134,6 +134,11 @@ impl Scratch {
         [candidates, found, ranked].into_iter().for_each(|list| list.reserve(memories));
         scratch
     }
+
+    /// Gives back what only a cue of very many words needs; what is left is bounded by the memories of the largest space.
+    pub fn trim(&mut self) {
+        self.words.trim();
+    }
 }
 
 /// Recalls what `cue` brings to mind. Some hundred microseconds at 20,000 memories; `exact` compares every vector.

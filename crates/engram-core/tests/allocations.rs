@@ -13,6 +13,12 @@ use engram_core::recall::{Scratch, recall_into};
 use engram_core::state::{Change, Embedder, SpaceSettings, SpaceState};
 
 const MEMORIES: usize = 300;
+/// In every memory: together they have more holders than a recall looks up.
+const COMMON: [&str; 32] = [
+    "amber", "basil", "cedar", "delta", "ember", "fjord", "grove", "hazel", "iris", "jade", "kelp", "lotus",
+    "maple", "nectar", "olive", "pearl", "quartz", "raven", "sage", "thorn", "umber", "violet", "willow",
+    "yarrow", "zinc", "birch", "coral", "dune", "elm", "fern", "heron", "linen",
+];
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
 fn id(at: usize) -> MemoryId {
@@ -28,7 +34,8 @@ fn state(embedder: Embedder) -> SpaceState {
     let words =
         ["river", "garden", "train", "bread", "winter", "letter", "music", "window", "doctor", "market"];
     let mut rng = fastrand::Rng::with_seed(3);
-    let mut state = SpaceState::new(HnswParams::default());
+    // So few that the graph is walked, not all vectors compared.
+    let mut state = SpaceState::new(HnswParams { ef_search: 8, ..HnswParams::default() });
     let settings = SpaceSettings { embedder: Some(embedder), ..SpaceSettings::default() };
     state.apply(1, Change::Settings(settings), None);
     let mut scratch = hnsw::Scratch::new();
@@ -37,9 +44,10 @@ fn state(embedder: Embedder) -> SpaceState {
         let (slot, version) = (at as Slot, 2 + at as u64);
         let memory = NewMemory {
             content: Some(format!(
-                "Anna: we saw Berta {at} and Zoe{} by the {}",
+                "Anna: we saw Berta {at} and Zoe{} by the {}, {}",
                 at / 30,
-                said.join(" and ")
+                said.join(" and "),
+                COMMON.join(" ")
             )),
             context: (at % 3 > 0).then(|| format!("c{}", at / 20)),
             occurred_at: Some(Timestamp(NOW.0 - at as i64 * 3_600_000_000)),
@@ -68,7 +76,8 @@ fn cues(embedder: Embedder) -> Vec<Cue> {
         "what happened in November 2023",
         "Überall Musik: the doctor's market",
     ];
-    let by_text = texts.into_iter().map(Cue::text);
+    let common = COMMON.join(" ");
+    let by_text = texts.into_iter().chain([common.as_str()]).map(Cue::text);
     let by_id = Cue { ids: vec![id(5), id(77)], ..Cue::default() };
     let mut cues: Vec<Cue> = by_text.chain([by_id]).collect();
     if matches!(embedder, Embedder::Caller { .. }) {

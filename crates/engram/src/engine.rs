@@ -670,7 +670,8 @@ fn admit(state: &SpaceState, change: &Change) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::codec::encode_part;
-    use crate::space::StoreOptions;
+    use crate::space::{ActivateFrom, StoreOptions};
+    use engram_core::cue::{Cue, RecallOptions};
     use engram_core::memory::NewMemory;
     use engram_storage::CheckpointWriter;
 
@@ -722,5 +723,18 @@ mod tests {
         pretend_another_embedder(&folder.path().join("spaces/notes"));
         let (_engine, space) = open();
         assert_eq!((space.dump(), space.summary().unindexed), (dump, 2), "another one's is not");
+    }
+
+    #[test]
+    fn working_memory_outlives_recalls_that_fail() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::open(Options::new(folder.path())).unwrap();
+        let space = engine.space_or_new(&SpaceName::new("notes").unwrap()).unwrap();
+        let (cue, options) =
+            (Cue::text("rain"), RecallOptions { limit: 0, ..RecallOptions::at(Timestamp(0)) });
+        space.recall(&cue, &options).unwrap_err();
+        assert_eq!(space.shared.pool.kept(), 1);
+        space.activate(&ActivateFrom::Cue(cue), &options).unwrap_err();
+        assert_eq!(space.shared.pool.kept(), 1);
     }
 }

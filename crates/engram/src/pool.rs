@@ -33,10 +33,18 @@ impl Pool {
 
     pub(crate) fn give(&self, mut work: Work) {
         work.answer.hits.clear();
+        work.scratch.trim();
         let mut kept = self.kept.lock();
         if kept.len() < self.size {
             kept.push(work);
         }
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.lock().len()
     }
 }
 
@@ -49,12 +57,12 @@ mod tests {
         let pool = Pool::new(2, 10);
         let all: Vec<_> = (0..5).map(|_| pool.take()).collect();
         all.into_iter().for_each(|work| pool.give(work));
-        assert_eq!(pool.kept.lock().len(), 2);
+        assert_eq!(pool.kept(), 2);
         let work = pool.take();
-        assert_eq!(pool.kept.lock().len(), 1);
+        assert_eq!(pool.kept(), 1);
         pool.give(work);
         let none = Pool::new(0, 10);
         none.give(none.take());
-        assert!(none.kept.lock().is_empty());
+        assert_eq!(none.kept(), 0);
     }
 }

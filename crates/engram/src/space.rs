@@ -91,7 +91,7 @@ pub struct Recalled {
     pub abstain: bool,
     /// Memories that the ranking looked at.
     pub activated: usize,
-    /// A budget left something out.
+    /// A budget left something out, or common words may have hidden a memory: no bound proved that none was missed.
     pub truncated: bool,
 }
 
@@ -395,7 +395,11 @@ impl Space {
     pub fn recall(&self, cue: &Cue, options: &RecallOptions) -> Result<Recalled> {
         let mut work = self.shared.pool.take();
         let state = self.read();
-        recall::recall_into(&state, cue, options, &mut work.scratch, &mut work.answer)?;
+        let found = recall::recall_into(&state, cue, options, &mut work.scratch, &mut work.answer);
+        if let Err(error) = found {
+            self.shared.pool.give(work);
+            return Err(error.into());
+        }
         let id = |slot: Slot| state.record(slot).memory().id.clone();
         let step = |step: engram_core::cue::Step| RecalledStep {
             via: step.via,
@@ -441,9 +445,10 @@ impl Space {
             ActivateFrom::Cue(cue) => Seeds::Cue(cue.clone()),
             ActivateFrom::Seeds(seeds) => Seeds::Given(checked_seeds(&state, &self.name, seeds)?),
         };
-        let result = recall::activate(&state, &seeds, options, &mut work.scratch)?;
-        let id = |slot: Slot| state.record(slot).memory().id.clone();
+        let result = recall::activate(&state, &seeds, options, &mut work.scratch);
         self.shared.pool.give(work);
+        let result = result?;
+        let id = |slot: Slot| state.record(slot).memory().id.clone();
         Ok(Activated {
             activations: result
                 .activations

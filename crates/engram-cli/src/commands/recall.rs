@@ -381,7 +381,7 @@ fn show(screen: &mut Screen, recalled: &RecallOut, contents: &Contents) -> Resul
         recalled.took_ms
     );
     if recalled.truncated {
-        foot.push_str("; a budget left something out");
+        foot.push_str("; something may have been left out");
     }
     screen.line(faint().apply_to(foot))
 }

@@ -5,7 +5,7 @@
 //! the common words beyond, only what is asked for is: what a memory and its neighbours hold counts, and what a context
 //! holds does not. For the best, memories are scored in the order of a bound of their score, until the bound falls below
 //! the last of the best (Fagin, Lotem & Naor 2003), so the result is that of scoring all of them; where the bounds cannot
-//! tell this, `is_cut` says so.
+//! tell this, `is_cut` says so. Where too few are found so, as a filter lets few pass, all holders are scored.
 
 use super::keep_best;
 use crate::Slot;
@@ -17,13 +17,19 @@ use crate::tally::Tally;
 
 /// Holders of words that a recall looks up, those of its rarest word included whatever their number.
 pub(super) const LOOKED_UP_MAX: usize = 8192;
-/// Memories that are scored, where common words keep the bounds from deciding sooner.
+/// Common words that are asked for, however many hold them; of more, only those with `ASKED_FROM` holders or more.
+const ASKED_MAX: usize = 16;
+/// With fewer holders, looking them all up costs no more than asking each scored memory and its neighbours.
+const ASKED_FROM: usize = 4096;
+/// Memories with a score, where common words keep the bounds from deciding sooner; or twice the best, if more are asked for.
 const SCORED_MAX: usize = 1024;
 /// Memories that are scored before the bounds are compared with the last of the best.
 const SCORED_FIRST: usize = if cfg!(test) { 4 } else { 256 };
 /// Bounds are sums in another order than scores are.
 const ROUNDING: f32 = 1e-3;
 const NONE: u32 = u32::MAX;
+/// Entries that room is kept for between recalls.
+const ENTRIES_KEPT_MAX: usize = 1 << 18;
 
 /// A term of the cue.
 #[derive(Debug, Clone, Copy)]
@@ -139,6 +145,12 @@ impl Words {
         self.postings.reserve(memories);
     }
 
+    /// Gives back what only a cue of very many words needs: all else is bounded by the memories of a space.
+    pub(super) fn trim(&mut self) {
+        self.entries.clear();
+        self.entries.shrink_to(ENTRIES_KEPT_MAX);
+    }
+
     /// Looks up the terms of a cue, each once.
     pub(super) fn look_up(&mut self, text: Text<'_>, terms: &[Option<TermId>]) {
         let (lexicon, graph) = (text.lexicon(), text.graph());
@@ -187,8 +199,9 @@ impl Words {
         let (mut sum, mut kept) = (0, 0);
         for term in &self.looked_up {
             sum += term.holders;
+            let is_cheap = self.looked_up.len() - kept > ASKED_MAX && term.holders < ASKED_FROM;
             // The rarest word that is known is always looked up.
-            if sum > text.looked_up_max && sum > term.holders {
+            if sum > text.looked_up_max && sum > term.holders && !is_cheap {
                 break;
             }
             kept += 1;
@@ -365,10 +378,14 @@ pub(super) struct Worth {
     pub(super) beside_max: f32,
 }
 
-/// Bounds of scores by place in `held`: of the memory there, and of those neighbours that hold nothing themselves. Reuse it
-/// to spare allocations.
+/// What the search for the best works in. Reuse it to spare allocations.
 #[derive(Debug, Default)]
-pub(super) struct Bounds(Vec<(u32, f32)>);
+pub(super) struct Bounds {
+    /// By place in `held`: a bound of the score of the memory there, and of those neighbours that hold nothing themselves.
+    of_held: Vec<(u32, f32)>,
+    /// Memories that were offered though nothing that was looked up stands in their window.
+    unheld: Tally,
+}
 
 /// The search for the best.
 struct Search<'a, F> {
@@ -378,18 +395,25 @@ struct Search<'a, F> {
     found: &'a mut Vec<(Slot, f32)>,
     /// No score below it is among the best.
     least: f32,
+    /// Memories with a score.
     scored: usize,
+    unheld: &'a mut Tally,
 }
 
 impl<F: Fn(Slot) -> Option<f32>> Search<'_, F> {
     fn offer(&mut self, slot: Slot) {
+        let Some(score) = (self.score)(slot) else { return };
         self.scored += 1;
-        if let Some(score) = (self.score)(slot).filter(|score| *score >= self.least) {
+        if score >= self.least {
             self.found.push((slot, score));
             if self.found.len() >= 2 * self.most {
                 self.keep();
             }
         }
+    }
+
+    fn is_tired(&self) -> bool {
+        self.scored >= SCORED_MAX.max(2 * self.most)
     }
 
     fn keep(&mut self) {
@@ -427,15 +451,21 @@ impl Words {
                 memory.max(worth.window * windows[1]) + worth.context * context + unheld
             }
         };
-        let bounds = &mut bounds.0;
-        bounds.clear();
-        bounds.extend((0..).zip(&self.held).map(|(place, held)| (place, bound(held))));
-        let mut search = Search { text, most, score, found, least: f32::NEG_INFINITY, scored: 0 };
-        let is_cut = !self.score_bounded(bounds, &mut search);
+        let Bounds { of_held, unheld: offered } = bounds;
+        of_held.clear();
+        of_held.extend((0..).zip(&self.held).map(|(place, held)| (place, bound(held))));
+        offered.clear(text.state.slots_end());
+        let least = f32::NEG_INFINITY;
+        let mut search = Search { text, most, score, found, least, scored: 0, unheld: offered };
+        let is_cut = !self.score_bounded(of_held, &mut search);
         let is_hidden = !self.common.is_empty() && {
             let is_in_contexts = self.score_contexts(worth, unheld, &mut search);
             search.keep();
-            !is_in_contexts || unheld.max(unheld_alone) >= search.least
+            if search.found.len() < most {
+                !self.score_common(&mut search)
+            } else {
+                !is_in_contexts || unheld.max(unheld_alone) >= search.least
+            }
         };
         search.keep();
         is_cut || is_hidden
@@ -484,7 +514,7 @@ impl Words {
             if then.first().is_some_and(|(_, bound)| *bound < search.least) {
                 return true;
             }
-            if !then.is_empty() && !self.common.is_empty() && search.scored >= SCORED_MAX {
+            if !then.is_empty() && !self.common.is_empty() && search.is_tired() {
                 return false;
             }
             (rest, turn) = (then, 2 * turn);
@@ -515,22 +545,47 @@ impl Words {
         search: &mut Search<'_, F>,
     ) -> bool {
         let graph = search.text.graph();
-        let holds = |slot: Option<Slot>| slot.is_some_and(|slot| self.find(slot).is_some());
         for (context, sum) in self.contexts.iter() {
             if worth.context * sum as f32 + unheld < search.least {
                 continue;
             }
             for member in graph.members(context) {
-                if search.scored >= SCORED_MAX {
+                if search.is_tired() {
                     return false;
                 }
-                let slot = member.slot;
-                if !holds(Some(slot)) && !holds(graph.previous(slot)) && !holds(graph.next(slot)) {
-                    search.offer(slot);
-                }
+                self.offer_unheld(member.slot, search);
             }
         }
         true
+    }
+
+    /// Scores those who hold common words, and their neighbours, where all that hold others were too few. Returns whether
+    /// it scored all.
+    fn score_common<F: Fn(Slot) -> Option<f32>>(&self, search: &mut Search<'_, F>) -> bool {
+        let Text { state, .. } = search.text;
+        let (lexicon, graph) = (state.lexicon(), state.graph());
+        for posting in
+            self.common.iter().filter_map(|term| term.id).flat_map(|id| lexicon.postings(id).iter())
+        {
+            if search.is_tired() {
+                return false;
+            }
+            let slot = posting.slot;
+            let window = [Some(slot), graph.previous(slot), graph.next(slot)];
+            window.into_iter().flatten().for_each(|slot| self.offer_unheld(slot, search));
+        }
+        true
+    }
+
+    /// Offers a memory once, where nothing that was looked up stands in its window: what else there is, was offered before.
+    fn offer_unheld<F: Fn(Slot) -> Option<f32>>(&self, slot: Slot, search: &mut Search<'_, F>) {
+        let graph = search.text.graph();
+        let holds = |slot: Option<Slot>| slot.is_some_and(|slot| self.find(slot).is_some());
+        let is_held = holds(Some(slot)) || holds(graph.previous(slot)) || holds(graph.next(slot));
+        if !is_held && search.unheld.find(slot).is_none() {
+            search.unheld.add(slot, 1.0);
+            search.offer(slot);
+        }
     }
 }
 
@@ -699,5 +754,69 @@ mod tests {
             }
         }
         assert!(cut < 250 && pruned > 200, "{cut} cut, {pruned} pruned");
+    }
+
+    /// Memories that stand alone, with these contents.
+    fn state_of(contents: impl Iterator<Item = String>) -> SpaceState {
+        let mut state = SpaceState::new(HnswParams::default());
+        let settings = SpaceSettings { embedder: Some(Embedder::None), ..SpaceSettings::default() };
+        state.apply(1, Change::Settings(settings), None);
+        for (at, content) in contents.enumerate() {
+            let memory = NewMemory { content: Some(content), ..NewMemory::default() };
+            let memory = memory.complete(MemoryId::new(&format!("m{at}")).unwrap(), Timestamp(0));
+            let analysis = Analysis::of(&memory, &settings);
+            state.apply(2 + at as u64, Change::Stored(Box::new(memory)), Some(&analysis));
+        }
+        state
+    }
+
+    fn worth_alone(alone: f32) -> Worth {
+        Worth { own: 0.0, window: 0.0, context: 0.0, alone, beside_max: 0.0 }
+    }
+
+    /// However few a filter lets pass, those are found that common words say most of: all, where they are fewer than asked.
+    #[test]
+    fn a_filter_loses_nothing() {
+        let mut rng = Rng::with_seed(5);
+        let memories = 6 * SCORED_MAX;
+        let said =
+            |rng: &mut Rng| ["ba", "ko"].map(|word| if rng.f32() < 0.3 { word } else { "mu" }).join(" ");
+        let state = state_of((0..memories).map(|_| said(&mut rng)));
+        let (mut words, mut bounds, mut found) = (Words::default(), Bounds::default(), Vec::new());
+        let text = Text { state: &state, now: NOW, as_of: None, with_windows: true, looked_up_max: 20 };
+        words.look_up(text, &["ba", "ko"].map(|term| state.lexicon().term(term)));
+        assert_eq!(words.common.len(), 1);
+        for (one_in, most) in [(600, 100), (600, 3), (40, 100), (7, 10)] {
+            let passes = |slot: Slot| slot.is_multiple_of(one_in) && words.own(text, slot) > 0.0;
+            let score = |slot: Slot| passes(slot).then(|| words.own(text, slot));
+            let mut best: Vec<_> =
+                (0..memories as Slot).filter_map(|slot| Some((slot, score(slot)?))).collect();
+            keep_best(&mut best, most);
+            let is_cut = words.best(text, worth_alone(1.0), most, score, &mut bounds, &mut found);
+            assert_eq!(found.len(), best.len(), "one in {one_in}, {most} wanted");
+            assert!(best.len() == most || (found == best && !is_cut), "one in {one_in}, {most} wanted");
+        }
+    }
+
+    /// Of many common words only some are asked for in each memory: the others, unless very many hold them, are looked up.
+    #[test]
+    fn few_words_are_asked_for() {
+        let said: Vec<String> = (0..3 * ASKED_MAX).map(|at| format!("word{at}")).collect();
+        let state = state_of((0..9).map(|_| said.join(" ")));
+        let ids: Vec<_> = said.iter().map(|term| state.lexicon().term(term)).collect();
+        let mut words = Words::default();
+        for (count, asked) in [(1, 0), (ASKED_MAX, ASKED_MAX - 1), (3 * ASKED_MAX, ASKED_MAX)] {
+            let text = Text { state: &state, now: NOW, as_of: None, with_windows: true, looked_up_max: 1 };
+            words.look_up(text, &ids[..count]);
+            assert_eq!((words.looked_up.len(), words.common.len()), (count - asked, asked));
+        }
+    }
+
+    #[test]
+    fn room_for_very_many_words_is_not_kept() {
+        let mut words = Words::default();
+        words.entries.reserve_exact(3 * ENTRIES_KEPT_MAX);
+        words.trim();
+        assert!(words.entries.capacity() < 2 * ENTRIES_KEPT_MAX);
     }
 }

@@ -374,7 +374,7 @@ pub struct RecallOut {
     pub abstain: bool,
     /// Memories that the ranking looked at.
     pub activated: usize,
-    /// Whether a budget left something out.
+    /// Whether a budget left something out, or common words may have hidden a memory: no bound proved that none was missed.
     pub truncated: bool,
     /// Milliseconds within the engine.
     pub took_ms: f64,
