@@ -254,17 +254,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// What this processor has.
+    fn here() -> impl Iterator<Item = Simd> {
+        let best = Simd::best();
+        let all = [Simd::Scalar, Simd::Neon, Simd::Avx2, Simd::Avx512].into_iter();
+        all.filter(move |&simd| {
+            simd == Simd::Scalar || simd <= best && (simd == Simd::Neon) == (best == Simd::Neon)
+        })
+    }
+
     /// The kernels must stay within this many roundings of the exact sum of magnitudes.
     fn check(a: &[f32], b: &[f32]) {
         let exact: f64 = a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
         let magnitude: f64 = a.iter().zip(b).map(|(&x, &y)| (f64::from(x) * f64::from(y)).abs()).sum();
         let bound = magnitude * f64::from(f32::EPSILON) * (a.len() as f64 / 8.0 + 8.0) + 1e-30;
-        for simd in [Simd::Scalar, Simd::Neon, Simd::Avx2, Simd::Avx512].map(|simd| simd.min(Simd::best())) {
+        for simd in here() {
             let got = dot_with(simd, a, b);
             let error = (f64::from(got) - exact).abs();
             assert!(error <= bound, "{}: {got} for {exact}, {} numbers", simd.name(), a.len());
         }
-        assert_eq!(dot(a, b).to_bits(), dot(a, b).to_bits());
         assert_eq!(dot(a, b).to_bits(), dot(b, a).to_bits());
     }
 
@@ -301,7 +309,7 @@ mod tests {
         widen(&coarse, &fine, &mut widened);
         assert_eq!(widened, own);
         assert_eq!(dot_coarse_scalar(&coarse, &cue), upper);
-        for simd in [Simd::Scalar, Simd::Neon, Simd::Avx2, Simd::Avx512].map(|simd| simd.min(Simd::best())) {
+        for simd in here() {
             assert_eq!(dot_coarse_with(simd, &coarse, &cue), upper, "{}", simd.name());
             assert_eq!(dot_code_with(simd, &coarse, &fine, &cue), whole, "{}", simd.name());
         }

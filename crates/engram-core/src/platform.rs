@@ -110,7 +110,7 @@ fn map(bytes: usize, paging: Paging) -> Option<(NonNull<u8>, usize)> {
         return ask(bytes, 0).map(|start| (start, bytes));
     }
     #[cfg(target_os = "linux")]
-    if let Some(start) = ask(bytes, libc::MAP_HUGETLB) {
+    if let Some(start) = ask(bytes, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) {
         return Some((start, bytes));
     }
     // One huge page more than needed, so that what is kept can start on one.
@@ -139,7 +139,8 @@ fn map(_: usize, _: Paging) -> Option<(NonNull<u8>, usize)> {
 #[cfg(unix)]
 fn unmap(start: NonNull<u8>, bytes: usize) {
     // SAFETY: the range is part of a mapping of ours, and is not used any more.
-    unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+    let result = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+    debug_assert_eq!(result, 0, "whole huge pages of a mapping of ours");
 }
 
 #[cfg(not(unix))]

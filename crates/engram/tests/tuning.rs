@@ -37,9 +37,12 @@ fn instructions_batches_and_huge_pages_change_no_answer() {
         ),
         ("[activation]\nsimd_batch_size = 64", Simd::Avx512, Paging::Ordinary, 12),
     ];
+    let batches = [None, None, None, Some(1), Some(64)];
     let mut answers = Vec::new();
-    for (text, at_most, paging, prefetch_distance) in settings {
-        let options = options(folder.path(), text);
+    for ((text, at_most, paging, prefetch_distance), batch) in settings.into_iter().zip(batches) {
+        // So narrow that the graph is walked, not scanned.
+        let options = options(folder.path(), &format!("{text}\n[hnsw_index]\nef_search = 12"));
+        assert!(batch.is_none_or(|batch| options.tuning.batch == batch), "{text}");
         assert_eq!((options.tuning.paging, options.tuning.prefetch_distance), (paging, prefetch_distance));
         let engine = Engine::open(options).unwrap();
         assert_eq!(simd(), at_most.min(Simd::best()), "{text}");

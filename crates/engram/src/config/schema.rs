@@ -337,7 +337,7 @@ settings! {
         cold_tier_compression: Compression = Compression::KIND, |_| Compression::Zstd;
         /// Level of zstd; more is smaller and slower.
         cold_tier_compression_level: u32 = whole(1, 22, ""), |_| 3;
-        /// Ask for huge pages for vectors and the index: reserved ones (`vm.nr_hugepages`), else transparent ones.
+        /// Ask for huge pages for vectors and the index: reserved ones of 2 MiB (`vm.nr_hugepages`), else transparent ones. Leave it off in a container that may use none of those reserved.
         use_huge_pages: bool = Kind::Switch, |_| false;
     }
     /// The write-ahead log.
