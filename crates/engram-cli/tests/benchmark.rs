@@ -55,7 +55,9 @@ fn every_operation_of_the_mix_is_measured() {
     assert_eq!(report["setup"]["dimensions"], 16);
     assert_eq!(report["setup"]["mix"], mix);
     assert_eq!(report["made"]["command"][1], "benchmark");
-    assert_eq!(report["accuracy"]["recall_at_10"], 1.0, "120 vectors are few");
+    // Codes may order near ties otherwise than rows do.
+    let accuracy = report["accuracy"]["recall_at_10"].as_f64().unwrap();
+    assert!((0.98..=1.0).contains(&accuracy), "120 vectors are few: {accuracy}");
     assert!(report["stored"]["per_second"].as_f64().unwrap() > 0.0);
     assert!(report["memory"]["data_bytes"].as_u64().unwrap() > 120 * 16 * 4);
     let load = &report["loads"][0];

@@ -480,7 +480,7 @@ fn scan_by<C: Compare>(probe: &C, count: usize, slots: &[Slot], scratch: &mut Sc
 }
 
 /// Orders what was found by codes, or their upper halves: all by whole codes, and the best of these by rows.
-fn rank(vectors: &Vectors, unit: &[f32], cue: &CueCode, wanted: Wanted, found: &mut Vec<Ranked>) {
+fn rank(vectors: &Vectors, unit: &[f32], cue: &CueCode, wanted: Wanted, found: &mut [Ranked]) {
     rank_by_codes(vectors, cue, found);
     let by_rows = wanted.by_rows.min(found.len());
     rank_by_rows(vectors, unit, &mut found[..by_rows]);
