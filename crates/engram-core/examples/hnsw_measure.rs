@@ -14,8 +14,8 @@ use engram_core::Slot;
 use engram_core::hnsw::{Hnsw, HnswParams, InsertPlan, Scratch, Tuning, Wanted, exact_search};
 use engram_core::kernels::{Simd, choose};
 use engram_core::vector::{Paging, Vectors, unit};
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -231,15 +231,19 @@ fn build(
     threads: usize,
 ) -> Vec<Duration> {
     let next = AtomicUsize::new(0);
+    // The lock of std lets readers in before a writer that waits, which the engine's does not.
+    let turnstile = Mutex::new(());
     let work = || {
         let (mut scratch, mut commits) = (Scratch::new(), Vec::new());
         while let Some(slots) = slots.chunks(batch).nth(next.fetch_add(1, Ordering::Relaxed)) {
             let prepare = |slot: Slot, scratch: &mut Scratch| {
+                drop(turnstile.lock().unwrap());
                 let graph = graph.read().unwrap();
                 let level = graph.level_for((u64::from(slot) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 graph.prepare(vectors, slot, level, slots, scratch)
             };
             let plans: Vec<InsertPlan> = slots.iter().map(|&slot| prepare(slot, &mut scratch)).collect();
+            let _first = turnstile.lock().unwrap();
             let mut graph = graph.write().unwrap();
             let started = Instant::now();
             plans.into_iter().for_each(|plan| graph.commit(vectors, plan));
