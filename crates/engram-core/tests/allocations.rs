@@ -115,3 +115,17 @@ fn a_recall_that_is_warm_allocates_nothing() {
         }
     }
 }
+
+#[test]
+fn room_that_was_made_before_is_not_made_by_the_first_recall() {
+    let state = state(Embedder::None);
+    let cue = Cue::text("When did Anna see the river by the garden?");
+    let allocated = |mut scratch: Scratch| {
+        let mut answer = Answer::default();
+        let recall =
+            || recall_into(&state, &cue, &RecallOptions::at(NOW), &mut scratch, &mut answer).unwrap();
+        allocation_counter::measure(recall).count_total
+    };
+    let (with_room, without) = (allocated(Scratch::with_capacity(MEMORIES)), allocated(Scratch::default()));
+    assert!(with_room < without, "{with_room} and {without}");
+}

@@ -1,7 +1,7 @@
 //! A request, read in full under limits of bytes and of time. Nothing of it is understood yet; what it asks for is read
 //! from it by `http.rs`.
 
-use crate::api::{CueQuery, Cues, RecallIn, from_json, numbers_of, shortened};
+use crate::api::{CueQuery, RecallIn, from_json, numbers_of, shortened};
 use crate::error::{ApiError, Problem};
 use crate::http::App;
 use crate::workers::panicked;
@@ -83,13 +83,13 @@ impl Call {
     }
 
     /// What to recall by: JSON, or the numbers of one embedding as they are, with the rest in the query.
-    pub(crate) fn cues(&self) -> Result<Cues> {
+    pub(crate) fn cues(&self) -> Result<RecallIn> {
         if self.content_type().0.eq_ignore_ascii_case("application/octet-stream") {
             let embedding = numbers_of(&self.body);
             let embedding =
                 embedding.map_err(|why| ApiError::invalid(format!("the body is an embedding: {why}")))?;
             let query: CueQuery = self.query()?;
-            return Ok(Cues::One(Box::new(query.into_cue(embedding))));
+            return Ok(RecallIn::One(Box::new(query.into_cue(embedding))));
         }
         if let Some(query) = self.uri.query().filter(|query| !query.is_empty()) {
             return Err(ApiError::invalid(format!(
@@ -97,7 +97,7 @@ impl Call {
                 shortened(query)
             )));
         }
-        self.json::<RecallIn>()?.into_cues()
+        self.json::<RecallIn>()?.checked()
     }
 
     /// Only bodies that are said to be JSON: a page in a browser cannot send those to a server that did not ask.

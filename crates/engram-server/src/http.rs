@@ -2,8 +2,8 @@
 //! `call.rs` reads requests, `workers.rs` runs operations and writes what they give.
 
 use crate::api::{
-    ActivateIn, AssociationIn, CompleteIn, ConsolidateIn, CountIn, CueIn, Cues, DeleteIn, GetQuery,
-    ListQuery, MemoryOut, ReinforceIn, StatusOut, StoreIn, patch_from_json, shortened,
+    ActivateIn, AssociationIn, CompleteIn, ConsolidateIn, CountIn, CueIn, CuesIn, DeleteIn, GetQuery,
+    ListQuery, MemoryOut, RecallIn, ReinforceIn, StatusOut, StoreIn, patch_from_json, shortened,
 };
 use crate::call::{BodyLimits, Call};
 use crate::error::{ApiError, Problem};
@@ -320,7 +320,7 @@ async fn recall(State(app): State<Arc<App>>, call: Call) -> Response {
     let task = Task::of(Operation::Recall);
     match call.read(Call::cues).await {
         Err(error) => app.refuse(task, error),
-        Ok((call, Cues::One(cue))) => {
+        Ok((call, RecallIn::One(cue))) => {
             let work = move |app: &App| {
                 let (recalled, fetches) = app.service.recall_counted(call.space(), *cue)?;
                 app.metrics.observe_fetches(fetches);
@@ -328,7 +328,7 @@ async fn recall(State(app): State<Arc<App>>, call: Call) -> Response {
             };
             app.run(task, work).await
         }
-        Ok((call, Cues::Many(cues))) => {
+        Ok((call, RecallIn::Many(CuesIn { cues }))) => {
             let task = Task::of(Operation::RecallMany);
             let asked = task.watch();
             app.run(task, move |app| app.recall_many(call.space(), cues, asked)).await

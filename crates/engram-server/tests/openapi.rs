@@ -46,9 +46,8 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     let cue = json!({"text": "a", "embedding": [1], "ids": ["a"], "limit": 1, "filter": filter, "now": time, "as_of": time,
         "min_relevance": 0.5, "budget": 1, "exact": true, "through_concepts": true, "explain": true, "with_embedding": true, "reinforce": false});
     assert_fields("CueIn", read::<CueIn>(cue.clone()));
-    let mut recall = cue.clone();
-    recall["cues"] = json!([cue]);
-    assert_fields("RecallIn", read::<RecallIn>(recall));
+    assert_fields("CueIn", read::<RecallIn>(cue.clone()));
+    assert_fields("CuesIn", read::<RecallIn>(json!({"cues": [cue]})));
     let seed = json!({"id": "a", "activation": 1});
     let activate = json!({"seeds": [seed], "text": "a", "embedding": [1], "ids": ["a"], "limit": 1, "filter": filter,
         "now": time, "as_of": time, "budget": 1});

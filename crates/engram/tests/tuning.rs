@@ -63,3 +63,10 @@ fn instructions_batches_and_huge_pages_change_no_answer() {
     }
     assert!(answers[0].len() == 10 && answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
 }
+
+#[test]
+fn the_result_pool_is_as_the_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path(), "[performance]\nresult_pool_size = 3\nresult_pool_capacity = 77");
+    assert_eq!((options.result_pool_size, options.result_pool_capacity), (3, 77));
+}

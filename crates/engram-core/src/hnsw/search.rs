@@ -170,15 +170,7 @@ impl Compare for ByCode<'_> {
     }
 }
 
-/// What is taken off the similarity of a pair. Multiplying spreads the bits that differ upwards; the top seven stand for
-/// steps of an f32 just below 1.
-#[inline]
-fn preference(a: Slot, b: Slot) -> f32 {
-    let steps = (a ^ b).wrapping_mul(0x9e37_79b9) >> 25;
-    steps as f32 * (f32::EPSILON / 2.0)
-}
-
-/// The same by upper halves.
+/// A node, or one to be, by upper halves.
 struct ByOwnCoarse<'a> {
     by: ByCoarse<'a>,
     slot: Slot,
@@ -196,6 +188,14 @@ impl Compare for ByOwnCoarse<'_> {
     fn prefetch(&self, slot: Slot) {
         self.by.prefetch(slot);
     }
+}
+
+/// What is taken off the similarity of a pair. Multiplying spreads the bits that differ upwards; the top seven stand for
+/// steps of an f32 just below 1.
+#[inline]
+fn preference(a: Slot, b: Slot) -> f32 {
+    let steps = (a ^ b).wrapping_mul(0x9e37_79b9) >> 25;
+    steps as f32 * (f32::EPSILON / 2.0)
 }
 
 impl Scratch {
@@ -460,7 +460,7 @@ pub fn scan(
     out.extend(scratch.found.iter().take(wanted.k).map(|found| (found.slot(), found.similarity())));
 }
 
-/// Leaves in `found` the `count` of the slots that are nearest by the probe, best first.
+/// Leaves in `found`, in any order, the `count` of the slots that are nearest by the probe.
 fn scan_by<C: Compare>(probe: &C, count: usize, slots: &[Slot], scratch: &mut Scratch) {
     let Scratch { nearest, found, .. } = scratch;
     nearest.clear();

@@ -9,7 +9,7 @@ use engram::{
     limits::{LIMIT_DEFAULT, LIMIT_MAX},
 };
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -22,7 +22,6 @@ pub const REPLIES_BYTES_MAX: usize = 64 << 20;
 
 objects! {
     CueIn: "a cue: an object with text, embedding or ids",
-    RecallIn: "a cue, or {\"cues\": [...]}",
     CueLine: "a cue: an object such as {\"id\": \"q1\", \"text\": \"where does Ada live?\"}",
     ActivateIn: "seeds or a cue: an object such as {\"seeds\": [{\"id\": \"m1\", \"activation\": 1}]}",
     SeedIn: "a seed: an object such as {\"id\": \"m1\", \"activation\": 1}",
@@ -109,136 +108,118 @@ impl CueIn {
     }
 }
 
-/// One cue, or many under `cues`; what cannot be asked is refused before anything is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self", default, deny_unknown_fields)]
-pub struct RecallIn {
-    /// Many cues, up to 1000, whose limits are 10,000 together at most, and the replies 64 MiB.
-    #[serde(deserialize_with = "cues", skip_serializing_if = "Option::is_none")]
-    pub cues: Option<Vec<CueIn>>,
-    /// As in `CueIn`, like all that follow.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// See `CueIn`.
-    #[serde(deserialize_with = "embedding", skip_serializing_if = "Option::is_none")]
-    pub embedding: Option<Vec<f32>>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ids: Option<Vec<String>>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub filter: Option<FilterIn>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub now: Option<Time>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub as_of: Option<Time>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_relevance: Option<f32>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget: Option<usize>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exact: Option<bool>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub through_concepts: Option<bool>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub explain: Option<bool>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub with_embedding: Option<WithEmbedding>,
-    /// See `CueIn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reinforce: Option<bool>,
+/// Many cues in one request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CuesIn {
+    /// Up to 1000, whose limits are 10,000 together at most, and the replies 64 MiB.
+    #[serde(deserialize_with = "cues")]
+    pub cues: Vec<CueIn>,
+}
+
+/// What a request asks to recall by: one cue, or many under `cues`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum RecallIn {
+    /// One.
+    One(Box<CueIn>),
+    /// Many.
+    Many(CuesIn),
+}
+
+impl<'de> Deserialize<'de> for RecallIn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = RecallIn;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a cue, or {\"cues\": [...]}")
+            }
+            // The first field says which of the two it is.
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<RecallIn, A::Error> {
+                let first: Option<String> = map.next_key()?;
+                let is_many = first.as_deref() == Some("cues");
+                let all = MapAccessDeserializer::new(FromFirst { first, rest: map });
+                if is_many {
+                    return CuesIn::deserialize(all).map(RecallIn::Many);
+                }
+                CueIn::deserialize(all).map(|cue| RecallIn::One(Box::new(cue)))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// A map whose first key was read already.
+struct FromFirst<A> {
+    first: Option<String>,
+    rest: A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for FromFirst<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> std::result::Result<Option<K::Value>, A::Error> {
+        match self.first.take() {
+            Some(key) => seed.deserialize(key.into_deserializer()).map(Some),
+            None => self.rest.next_key_seed(seed),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> std::result::Result<V::Value, A::Error> {
+        self.rest.next_value_seed(seed)
+    }
 }
 
 /// For `deserialize_with`: a cue takes a hundred times the room of its `{}`, so those beyond the bound are not read.
-fn cues<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Vec<CueIn>>, D::Error> {
-    struct Bounded(Vec<CueIn>);
-    impl<'de> Deserialize<'de> for Bounded {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-            struct Array;
-            impl<'de> Visitor<'de> for Array {
-                type Value = Bounded;
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("an array of cues")
+fn cues<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<CueIn>, D::Error> {
+    struct Array;
+    impl<'de> Visitor<'de> for Array {
+        type Value = Vec<CueIn>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of cues")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Vec<CueIn>, A::Error> {
+            let mut cues = Vec::new();
+            while let Some(cue) = items.next_element()? {
+                if cues.len() == CUES_MAX {
+                    return Err(A::Error::custom(format_args!(
+                        "more than {CUES_MAX} cues, at most {CUES_MAX} are allowed; ask in several requests"
+                    )));
                 }
-                fn visit_seq<A: SeqAccess<'de>>(
-                    self,
-                    mut items: A,
-                ) -> std::result::Result<Bounded, A::Error> {
-                    let mut cues = Vec::new();
-                    while let Some(cue) = items.next_element()? {
-                        if cues.len() == CUES_MAX {
-                            return Err(A::Error::custom(format_args!(
-                                "more than {CUES_MAX} cues, at most {CUES_MAX} are allowed; ask in several requests"
-                            )));
-                        }
-                        cues.push(cue);
-                    }
-                    Ok(Bounded(cues))
-                }
+                cues.push(cue);
             }
-            deserializer.deserialize_seq(Array)
+            Ok(cues)
         }
     }
-    Ok(Option::<Bounded>::deserialize(deserializer)?.map(|bounded| bounded.0))
-}
-
-/// What a request asks to recall by.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Cues {
-    One(Box<CueIn>),
-    Many(Vec<CueIn>),
+    deserializer.deserialize_seq(Array)
 }
 
 impl RecallIn {
     /// Many cues.
     pub fn many(cues: Vec<CueIn>) -> Self {
-        RecallIn { cues: Some(cues), ..Self::default() }
+        RecallIn::Many(CuesIn { cues })
     }
 
-    pub(crate) fn into_cues(self) -> Result<Cues> {
-        let one = CueIn {
-            text: self.text,
-            embedding: self.embedding,
-            ids: self.ids,
-            limit: self.limit,
-            filter: self.filter,
-            now: self.now,
-            as_of: self.as_of,
-            min_relevance: self.min_relevance,
-            budget: self.budget,
-            exact: self.exact,
-            through_concepts: self.through_concepts,
-            explain: self.explain,
-            with_embedding: self.with_embedding,
-            reinforce: self.reinforce,
-        };
-        let Some(cues) = self.cues else { return Ok(Cues::One(Box::new(one))) };
-        if one != CueIn::default() {
-            return Err(ApiError::invalid(
-                "the body has \"cues\" and fields of a cue beside them; give one cue, or \"cues\" alone",
-            ));
-        }
-        let hits: usize = cues.iter().map(|cue| cue.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX)).sum();
+    /// Refuses many cues that ask for nothing, or for too much.
+    pub(crate) fn checked(self) -> Result<Self> {
+        let RecallIn::Many(CuesIn { cues }) = &self else { return Ok(self) };
         if cues.is_empty() {
             return Err(ApiError::invalid("cues is empty; give at least one cue"));
         }
+        let hits: usize = cues.iter().map(|cue| cue.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX)).sum();
         if hits > HITS_MAX {
             return Err(ApiError::invalid(format!(
                 "the limits of cues are {hits} together, at most {HITS_MAX} are allowed; ask for fewer, or in several requests"
             )));
         }
-        Ok(Cues::Many(cues))
+        Ok(self)
     }
 }
 

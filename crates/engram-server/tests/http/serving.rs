@@ -186,7 +186,14 @@ fn many_cues_are_answered_in_their_order() {
             "cues[1]: embedding has 1 numbers",
         ),
         (r#"{"cues": [{"embedding": [1, 0], "limit": 1001}]}"#.to_owned(), "cues[0]: limit is 1001"),
-        (r#"{"cues": [{"embedding": [1, 0]}], "limit": 3}"#.to_owned(), "fields of a cue beside"),
+        (
+            r#"{"cues": [{"embedding": [1, 0]}], "limit": 3}"#.to_owned(),
+            "unknown field `limit`, expected `cues`",
+        ),
+        (
+            r#"{"limit": 3, "cues": [{"embedding": [1, 0]}]}"#.to_owned(),
+            "unknown field `cues`, expected one of",
+        ),
         (r#"{"cues": [{"cues": []}]}"#.to_owned(), "cues[0].cues: unknown field"),
         (many(1001, r#"{"text": "a", "limit": 1}"#), "cues: more than 1000 cues, at most 1000"),
         // What follows the first that is too many is not even read.
