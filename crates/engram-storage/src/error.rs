@@ -81,6 +81,82 @@ pub enum Error {
         /// Newest format this program reads.
         supported: u32,
     },
+    /// The object store gave no answer, or none of use, within the time and the retries that it has. After a write or
+    /// a deletion nobody knows whether it happened; repeating it is right either way.
+    #[error(
+        "cannot {operation} {name} in {endpoint}: {reason}. Nothing is lost; check that the store answers, its bucket \
+         and the AWS_* variables, then try again"
+    )]
+    Unreachable {
+        /// A verb, as in "cannot read".
+        operation: &'static str,
+        /// The object, or "the store".
+        name: String,
+        /// The store.
+        endpoint: String,
+        /// What came instead of an answer.
+        reason: String,
+    },
+    /// The object store answers, and has no such file.
+    #[error("{name} is not in {endpoint}; bring it back from a copy of the store, or restore from a backup")]
+    Absent {
+        /// The object.
+        name: String,
+        /// The store.
+        endpoint: String,
+    },
+    /// The name is taken by a file with other bytes, which was not touched.
+    #[error(
+        "{name} is in {endpoint} already, with other bytes, and was left as it is; use another name or prefix"
+    )]
+    Exists {
+        /// The object.
+        name: String,
+        /// The store.
+        endpoint: String,
+    },
+    /// A file in the object store is not what was written. It was left as it is.
+    #[error(
+        "{name} in {endpoint} is damaged: {reason}. It was left as it is. Keep a copy of it and bring it back from a \
+         copy of the store or from a backup"
+    )]
+    Damaged {
+        /// The object.
+        name: String,
+        /// The store.
+        endpoint: String,
+        /// What failed.
+        reason: String,
+    },
+    /// The object store answers, but does not keep what it must promise, so that files could be lost in it.
+    #[error(
+        "the store at {endpoint} is not safe for memories: {reason}. Use one that knows If-None-Match (AWS S3, Ceph, \
+         MinIO) or a folder (file:///folder)"
+    )]
+    UnsafeStore {
+        /// The store.
+        endpoint: String,
+        /// The promise that was broken.
+        reason: String,
+    },
+    /// A setting of the cold tier makes no sense.
+    #[error("{setting} is \"{value}\": {reason}")]
+    Setting {
+        /// Its name in the configuration.
+        setting: &'static str,
+        /// What it is.
+        value: String,
+        /// What is wrong with that, and what is allowed.
+        reason: String,
+    },
+    /// A file in an object store cannot be called that.
+    #[error("a file of the cold tier cannot be called \"{name}\": {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// For replay functions: the payload is sound but makes no sense to its reader. `Log::open` and
     /// `checkpoint::read` turn it into `Corrupt` with the file and offset of the frame.
     #[error("stored payload makes no sense: {reason}")]

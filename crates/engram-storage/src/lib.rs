@@ -1,9 +1,10 @@
 //! Bytes that survive: a log, checkpoints of it, and the one seam to files.
 //! This crate knows payloads and positions, nothing of memories. What `Log::sync` or `CheckpointWriter::finish`
 //! confirmed is there after any crash, in order and unaltered, or opening says which file is damaged and where.
-//! It starts no thread, reads no clock and uses no randomness. Locking a folder is the caller's: `Vfs::try_lock`.
+//! It starts no thread, reads no clock and uses no randomness, but for `cold`, which talks over a network. Locking a folder is the caller's: `Vfs::try_lock`.
 
 pub mod checkpoint;
+pub mod cold;
 mod error;
 mod faulty;
 mod limits;

@@ -65,11 +65,17 @@ impl From<StorageError> for Error {
             StorageError::Full { .. } => ErrorKind::Full,
             StorageError::Corrupt { .. }
             | StorageError::NewerFormat { .. }
+            | StorageError::Absent { .. }
+            | StorageError::Damaged { .. }
             | StorageError::Payload { .. } => ErrorKind::Corrupt,
             StorageError::Poisoned { .. } => ErrorKind::Closed,
             StorageError::Locked { .. } => ErrorKind::Locked,
-            StorageError::TooLarge { .. } => ErrorKind::Invalid,
-            StorageError::Io { .. } => ErrorKind::Internal,
+            StorageError::TooLarge { .. }
+            | StorageError::Setting { .. }
+            | StorageError::Name { .. }
+            | StorageError::UnsafeStore { .. } => ErrorKind::Invalid,
+            StorageError::Unreachable { .. } => ErrorKind::Busy,
+            StorageError::Io { .. } | StorageError::Exists { .. } => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string())
     }
