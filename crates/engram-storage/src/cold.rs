@@ -8,7 +8,8 @@
 //!
 //! # The file
 //!
-//! Apache Parquet 2, which DuckDB, pandas, polars and pyarrow read. Columns:
+//! Apache Parquet. pyarrow, and pandas over it, read all of it; DuckDB and polars all but `embedding`, whose encoding
+//! they do not know for its type. Columns:
 //!
 //! | column | type | |
 //! |---|---|---|

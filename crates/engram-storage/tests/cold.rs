@@ -242,6 +242,9 @@ fn a_folder_is_a_store() {
     // A disk that is not mounted is no reason to call a file lost.
     fs::rename(folder.path().join("made"), folder.path().join("away")).unwrap();
     assert!(matches!(store.verify(NAME), Err(Error::Unreachable { .. })));
+    assert!(matches!(store.list(""), Err(Error::Unreachable { .. })));
+    assert!(matches!(store.put("notes/other", &[]), Err(Error::Unreachable { .. })));
+    assert!(!folder.path().join("made").exists());
     fs::rename(folder.path().join("away"), folder.path().join("made")).unwrap();
     store.delete(NAME).unwrap();
     store.delete(NAME).unwrap();
@@ -596,6 +599,18 @@ fn for_others(row: &ColdRow) -> serde_json::Value {
         row.expires_at.is_none(),
         row.occurred_at,
     ])
+}
+
+#[test]
+fn what_was_known_of_a_deleted_file_does_not_stand_for_its_successor() {
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let (reader, writer) = (over(objects.clone()), over(objects));
+    let (old, new) = (rows(300, 64, 1), rows(400, 96, 2));
+    writer.put(NAME, &old).unwrap();
+    assert_eq!(reader.read(NAME, &[7]).unwrap()[0], old[7]);
+    writer.delete(NAME).unwrap();
+    writer.put(NAME, &new).unwrap();
+    assert_eq!(reader.read(NAME, &[399, 7]).unwrap(), [new[399].clone(), new[7].clone()]);
 }
 
 /// All of it against a real server. `.ci/full` starts one.

@@ -62,7 +62,7 @@ impl Cache {
     /// Keeps a part. What was used longest ago makes room.
     pub(super) fn put(&self, part: Part, bytes: &[u8]) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // The folder is written to before the part is known, so that nobody reads half of it.
+        // Room is made first, and the part is known only when it is written: nobody reads half of it.
         let room = self.parts().make_room(bytes.len() as u64);
         let Some(room) = room else { return };
         room.iter().for_each(|number| self.delete(*number));

@@ -24,7 +24,7 @@ use super::tail::{self, Group, Tail, Unusable};
 use super::{ColdOptions, ColdRow, ColdStats, Compression, MULTIPART_BYTES, columns};
 use crate::error::{Error, Result};
 
-/// Bytes of a file's end that are fetched first. The tail of 3,000 memories fits.
+/// Bytes of a file's end that are fetched first. The tail of some 4,000 memories with vectors fits.
 const TAIL_BYTES_FIRST: u64 = 64 << 10;
 /// Bytes of one part of a large upload; S3 takes 10,000 parts of 5 MiB at least.
 const PART_BYTES: usize = 16 << 20;
@@ -167,7 +167,15 @@ impl ColdStore {
     /// `Absent`, `Unreachable`, `NewerFormat`; `Damaged`, also for a row that the file does not have.
     pub fn read(&self, name: &str, rows: &[u32]) -> Result<Vec<ColdRow>> {
         let path = self.path(name)?;
-        self.read_rows(name, &path, rows).map_err(|trouble| self.error("read", name, trouble))
+        let found = match self.read_rows(name, &path, rows) {
+            // What is known of the file may be of another, which had its name and was deleted meanwhile.
+            Err(Trouble::Damaged(_)) => {
+                self.forget(name);
+                self.read_rows(name, &path, rows)
+            }
+            other => other,
+        };
+        found.map_err(|trouble| self.error("read", name, trouble))
     }
 
     /// All rows of a file, in order, some megabytes at a time. Passes the cache by.
@@ -226,8 +234,7 @@ impl ColdStore {
     /// `Unreachable`, after which it may be there or not.
     pub fn delete(&self, name: &str) -> Result<()> {
         let path = self.path(name)?;
-        self.tails().remove(&name.to_string());
-        self.cache.iter().for_each(|cache| cache.drop_file(name));
+        self.forget(name);
         let delete = async { Ok(self.place.store.delete(&path).await?) };
         match self.wait(delete) {
             Err(Trouble::Store(error)) if is_absent(&error) => Ok(()),
@@ -253,8 +260,18 @@ impl ColdStore {
         Ok(self.place.prefix.parts().chain(path.parts()).collect())
     }
 
-    /// Runs a request on this thread, and gives up after the patience is at its end.
+    fn forget(&self, name: &str) {
+        self.tails().remove(&name.to_string());
+        self.cache.iter().for_each(|cache| cache.drop_file(name));
+    }
+
+    /// Runs a request on this thread, and gives up when the patience is at its end.
     fn wait<T>(&self, request: impl Future<Output = Asked<T>>) -> Asked<T> {
+        // A disk that is not mounted has no files, but that is no reason to call them lost, or to write in its place.
+        if let Some(folder) = self.place.folder.as_ref().filter(|folder| !folder.is_dir()) {
+            let source = format!("the folder {} is gone", folder.display()).into();
+            return Err(Trouble::Store(StoreError::Generic { store: "cold", source }));
+        }
         let runtime = self.runtime.as_ref().expect("it is there until this is dropped");
         runtime.block_on(async {
             tokio::time::timeout(self.patience, request).await.unwrap_or_else(|_| {
@@ -273,7 +290,7 @@ impl ColdStore {
                 Error::NewerFormat { file: name.into(), found, supported: tail::FORMAT_MAX }
             }
             Trouble::Unfinished => Error::Absent { name, endpoint },
-            Trouble::Store(error) if is_absent(&error) && operation != "write" && self.is_there() => {
+            Trouble::Store(error) if is_absent(&error) && operation != "write" => {
                 Error::Absent { name, endpoint }
             }
             Trouble::Store(error) => self.unreachable(operation, &name, &error.to_string()),
@@ -287,11 +304,6 @@ impl ColdStore {
             endpoint: self.endpoint.clone(),
             reason: reason.into(),
         }
-    }
-
-    /// Whether the folder of a local store is where it was: a disk that is not mounted has no files, either.
-    fn is_there(&self) -> bool {
-        self.place.folder.as_ref().is_none_or(|folder| folder.is_dir())
     }
 }
 

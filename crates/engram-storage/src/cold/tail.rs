@@ -197,3 +197,26 @@ fn digits(tail: &[u8]) -> Option<usize> {
     let at = tail.windows(key.len()).rposition(|window| window == key)? + key.len();
     (at + 8 <= tail.len()).then_some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cold::{ColdRow, Compression};
+
+    #[test]
+    fn a_file_of_a_later_format_is_told_from_a_damaged_one() {
+        let mut file = columns::encode(&[ColdRow::default()], Compression::None).expect("it is small");
+        let size = file.len() as u64;
+        let start = file.len() - tail_bytes(&file).expect("it ends as Parquet does") as usize;
+        let key = [FORMAT.as_bytes(), &[0x18, 1]].concat();
+        let at =
+            file.windows(key.len()).position(|window| window == key).expect("it has a format") + key.len();
+        assert_eq!(file[at], b'1');
+        file[at] = b'2';
+        assert!(matches!(Tail::parse(&file[start..], size), Err(Unusable::Damaged(_))));
+        let digits = start + digits(&file[start..]).expect("it has a checksum");
+        file[digits..digits + 8].copy_from_slice(b"00000000");
+        seal(&mut file[start..]);
+        assert!(matches!(Tail::parse(&file[start..], size), Err(Unusable::Newer(2))));
+    }
+}
