@@ -20,12 +20,14 @@ pub enum Error {
         source: io::Error,
     },
     /// The disk or the quota is full. Nothing of the refused write remains; free space and try again.
-    #[error("cannot {operation} {path}, the disk is full ({source}); free space and try again")]
+    #[error("cannot {operation} {}{path}, the disk is full ({source}); free space and try again", amount(*bytes))]
     Full {
         /// A verb, as in "cannot write".
         operation: &'static str,
         /// The file or folder.
         path: PathBuf,
+        /// How many were to be written; 0 where it was no write.
+        bytes: u64,
         /// What the operating system said.
         source: io::Error,
     },
@@ -169,10 +171,19 @@ pub enum Error {
 impl Error {
     /// Wraps what the operating system said; a full disk or quota becomes `Full`.
     pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Error {
+        Error::of(operation, path, 0, source)
+    }
+
+    /// The same for a write of so many bytes.
+    pub(crate) fn write(path: &Path, bytes: usize, source: io::Error) -> Error {
+        Error::of("write", path, bytes as u64, source)
+    }
+
+    fn of(operation: &'static str, path: &Path, bytes: u64, source: io::Error) -> Error {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Error::Full { operation, path, source }
+                Error::Full { operation, path, bytes, source }
             }
             _ => Error::Io { operation, path, source },
         }
@@ -185,4 +196,9 @@ impl Error {
             other => other,
         }
     }
+}
+
+/// As in "cannot write 700 bytes to notes.log".
+fn amount(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!("{bytes} bytes to ") }
 }

@@ -1,7 +1,8 @@
 //! A disk in memory that fails as real ones do, under a seed: the same seed and calls give the same failure.
 //! After a crash each unsynced 512-byte sector holds any of the contents it had since the last sync, the file any of
 //! its sizes since then (what was never persisted reads as zeros), and each creation, rename and removal whose folder
-//! was not synced is independently kept or lost. A failed sync loses dirty sectors though they read back until the
+//! was not synced is independently kept or lost. A write that is cut short over bytes that the file has ends with a
+//! sector, as kernels copy by pages; one that makes the file grow ends anywhere. A failed sync loses dirty sectors though they read back until the
 //! crash, as on Linux. Every call after the crash fails until `restart` (or `restart_process`: the program died, the machine did not); old handles fail for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::limits::BLOCK_BYTES;
 use crate::vfs::{File, Lock, Vfs, locked};
 
 const SECTOR_BYTES: usize = 512;
@@ -38,6 +40,7 @@ struct Disk {
     crash_at: Option<u64>,
     fail_sync_at: Option<u64>,
     capacity_bytes: Option<u64>,
+    has_direct: bool,
 }
 
 struct PendingName {
@@ -84,6 +87,7 @@ struct FaultyFile {
     path: PathBuf,
     inode: usize,
     generation: u64,
+    is_direct: bool,
 }
 
 struct FaultyLock {
@@ -110,6 +114,7 @@ impl FaultyVfs {
             crash_at: None,
             fail_sync_at: None,
             capacity_bytes: None,
+            has_direct: true,
         };
         FaultyVfs { disk: Arc::new(Mutex::new(disk)) }
     }
@@ -137,6 +142,11 @@ impl FaultyVfs {
     /// Writes that would make all files together larger than this fail, perhaps after a part. None: no bound.
     pub fn set_capacity_bytes(&self, bytes: Option<u64>) {
         lock(&self.disk).capacity_bytes = bytes;
+    }
+
+    /// Refuses writes past the page cache, as some file systems do.
+    pub fn refuse_direct(&self) {
+        lock(&self.disk).has_direct = false;
     }
 
     /// Whether the disk crashed and was not restarted.
@@ -230,17 +240,24 @@ impl Vfs for FaultyVfs {
         disk.names.insert(path.to_path_buf(), inode);
         disk.pending_names.push(PendingName { dir, change: NameChange::Create(path.to_path_buf(), inode) });
         disk.finish(crash, "create", path)?;
-        Ok(self.handle(path, inode, disk.generation))
+        Ok(Box::new(self.handle(path, inode, disk.generation)))
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn File>> {
         let disk = lock(&self.disk);
         let inode = disk.find("open", path)?;
-        Ok(self.handle(path, inode, disk.generation))
+        Ok(Box::new(self.handle(path, inode, disk.generation)))
     }
 
     fn open_read(&self, path: &Path) -> Result<Box<dyn File>> {
         self.open(path)
+    }
+
+    fn open_direct(&self, path: &Path) -> Result<Option<Box<dyn File>>> {
+        let disk = lock(&self.disk);
+        let inode = disk.find("open", path)?;
+        let handle = self.handle(path, inode, disk.generation);
+        Ok(disk.has_direct.then(|| -> Box<dyn File> { Box::new(FaultyFile { is_direct: true, ..handle }) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -319,13 +336,20 @@ impl File for FaultyFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut disk = self.disk("write")?;
+        if self.is_direct && (offset % BLOCK_BYTES, bytes.len() as u64 % BLOCK_BYTES) != (0, 0) {
+            return Err(Error::io("write", &self.path, io::ErrorKind::InvalidInput.into()));
+        }
         let crash = disk.count();
         let fits = disk.writable(self.inode, offset as usize + bytes.len(), bytes.len());
         if crash || fits < bytes.len() {
-            let short = disk.random.below(fits + 1);
+            let mut short = disk.random.below(fits + 1);
+            let end = offset as usize + short;
+            if end < disk.inodes[self.inode].live.len() {
+                short = (end / SECTOR_BYTES * SECTOR_BYTES).saturating_sub(offset as usize);
+            }
             disk.inodes[self.inode].write(offset as usize, &bytes[..short]);
             disk.finish(crash, "write", &self.path)?;
-            return Err(Error::io("write", &self.path, io::ErrorKind::StorageFull.into()));
+            return Err(Error::write(&self.path, bytes.len(), io::ErrorKind::StorageFull.into()));
         }
         disk.inodes[self.inode].write(offset as usize, bytes);
         Ok(())
@@ -357,8 +381,9 @@ impl File for FaultyFile {
 }
 
 impl FaultyVfs {
-    fn handle(&self, path: &Path, inode: usize, generation: u64) -> Box<dyn File> {
-        Box::new(FaultyFile { disk: Arc::clone(&self.disk), path: path.to_path_buf(), inode, generation })
+    fn handle(&self, path: &Path, inode: usize, generation: u64) -> FaultyFile {
+        let (disk, path) = (Arc::clone(&self.disk), path.to_path_buf());
+        FaultyFile { disk, path, inode, generation, is_direct: false }
     }
 }
 

@@ -3,6 +3,7 @@
 //! confirmed is there after any crash, in order and unaltered, or opening says which file is damaged and where.
 //! It starts no thread, reads no clock and uses no randomness, but for `cold`, which talks over a network. Locking a folder is the caller's: `Vfs::try_lock`.
 
+mod active;
 pub mod checkpoint;
 pub mod cold;
 mod error;
@@ -15,6 +16,6 @@ mod vfs;
 pub use checkpoint::CheckpointWriter;
 pub use error::{Error, Result};
 pub use faulty::FaultyVfs;
-pub use limits::{BATCH_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX};
+pub use limits::{AHEAD_BYTES_MAX, BATCH_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX};
 pub use log::{Log, LogOptions, LogPosition, Recovered};
 pub use vfs::{File, Lock, RealVfs, Vfs};

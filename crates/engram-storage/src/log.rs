@@ -7,7 +7,8 @@
 //! its checks is a torn tail, cut off with all after it, if both hold: it looks unfinished (the file ends before the
 //! frame does, or a 512-byte sector of it is zeros that were not written), and no later frame witnesses, by its
 //! `durable_through`, that it had been synced. Every other failed check is `Corrupt`, and nothing is changed: a later
-//! segment, too, witnesses that the earlier was synced. What this cannot tell: a synced batch at the very end of the
+//! segment, too, witnesses that the earlier was synced. Where nothing but zeros follows the last frame, they were
+//! allocated ahead (active.rs), or nothing of a write arrived: both end the log, and nothing is cut. What this cannot tell: a synced batch at the very end of the
 //! log, with none after it, whose sectors a broken disk lost or cut, looks like an unfinished one.
 //!
 //! **Failures.** A failed sync poisons the log: the kernel forgets which pages did not reach the disk while they still
@@ -20,13 +21,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::active::Active;
 use crate::error::{Error, Result};
-use crate::limits::{
-    BATCH_BYTES_MAX, BUFFER_KEPT_BYTES_MAX, CHUNK_BYTES, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX,
-};
+use crate::limits::{AHEAD_BYTES_MAX, BATCH_BYTES_MAX, CHUNK_BYTES, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::record::{
     Damage, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FrameReader, Step, check_file_header, encode_file_header,
-    encode_frame, is_zero,
+    is_zero,
 };
 use crate::vfs::{File, Vfs};
 
@@ -57,11 +57,20 @@ impl fmt::Display for LogPosition {
 pub struct LogOptions {
     /// A new segment starts before the active one would pass this many bytes; a larger batch gets its own.
     pub segment_bytes_max: u64,
+    /// Zeros are written ahead of the frames by up to this many bytes, so that syncs need not write what the file
+    /// system notes of a file that grew. 0: none.
+    pub ahead_bytes_max: u64,
+    /// Writes go past the page cache where the file system can; see `Log::is_direct`.
+    pub is_direct: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { segment_bytes_max: SEGMENT_BYTES_MAX }
+        LogOptions {
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            ahead_bytes_max: AHEAD_BYTES_MAX,
+            is_direct: false,
+        }
     }
 }
 
@@ -70,7 +79,7 @@ impl Default for LogOptions {
 pub struct Recovered {
     /// Frames replayed.
     pub frames: u64,
-    /// Bytes of unfinished, never confirmed writes that were cut off the end.
+    /// Bytes of unfinished, never confirmed writes that were cut off the end, without zeros after them.
     pub bytes_cut: u64,
     /// Whether the folder held no log, so that an empty one was made. With a checkpoint beside it, say so to the
     /// operator: either the checkpoint was restored alone, or the log was lost.
@@ -85,11 +94,10 @@ pub struct Log {
     options: LogOptions,
     /// Oldest first; the last is the active one. Never empty.
     segments: Vec<Segment>,
-    active: Box<dyn File>,
+    active: Active,
     position: LogPosition,
     durable_through: LogPosition,
     poisoned: Option<String>,
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +112,14 @@ struct Tail {
     end: u64,
     /// Offset of the first frame that no later one witnesses.
     unwitnessed: u64,
+    /// Where the bytes after `end` end that are not zeros; `end` where there are none.
+    written_end: u64,
+}
+
+impl Tail {
+    fn bytes_cut(&self) -> u64 {
+        self.written_end - self.end
+    }
 }
 
 type Replay<'a> = &'a mut dyn FnMut(LogPosition, &[u8]) -> Result<()>;
@@ -124,17 +140,20 @@ impl Log {
         let mut segments = list_segments(&*vfs, dir)?;
         let Some(last) = segments.last().copied() else {
             let first = after.next();
-            let active = create_segment(&*vfs, dir, first)?;
+            let active = create_segment(&*vfs, dir, first, options)?;
             segments.push(Segment { first, bytes: FILE_HEADER_BYTES as u64 });
             let log = Log::new(vfs, dir, options, segments, active, after);
             return Ok((log, Recovered { created: true, ..Recovered::default() }));
         };
         let (tail, frames) = replay_segments(&*vfs, dir, &segments, after, replay)?;
-        let active = vfs.open(&segment_path(dir, last.first))?;
-        repair(&*active, last, &tail)?;
+        let path = segment_path(dir, last.first);
+        let file = vfs.open(&path)?;
+        repair(&*file, last, &tail)?;
         vfs.sync_dir(dir)?;
-        if let Some(active) = segments.last_mut() {
-            active.bytes = tail.end.max(FILE_HEADER_BYTES as u64);
+        let end = tail.end.max(FILE_HEADER_BYTES as u64);
+        let active = Active::open(&*vfs, &path, file, end, options)?;
+        if let Some(last) = segments.last_mut() {
+            last.bytes = end;
         }
         let mut log = Log::new(vfs, dir, options, segments, active, tail.position);
         if tail.position < after {
@@ -143,15 +162,17 @@ impl Log {
             log.durable_through = after;
             log.rotate()?;
         }
-        Ok((log, Recovered { frames, bytes_cut: last.bytes.saturating_sub(tail.end), created: false }))
+        Ok((log, Recovered { frames, bytes_cut: tail.bytes_cut(), created: false }))
     }
 
     /// Checks every frame after `after` without changing anything; a torn tail is only counted in `bytes_cut`.
     pub fn verify(vfs: &dyn Vfs, dir: &Path, after: LogPosition) -> Result<Recovered> {
         let segments = list_segments(vfs, dir)?;
-        let Some(last) = segments.last() else { return Ok(Recovered::default()) };
+        if segments.is_empty() {
+            return Ok(Recovered::default());
+        }
         let (tail, frames) = replay_segments(vfs, dir, &segments, after, &mut |_, _| Ok(()))?;
-        Ok(Recovered { frames, bytes_cut: last.bytes.saturating_sub(tail.end), created: false })
+        Ok(Recovered { frames, bytes_cut: tail.bytes_cut(), created: false })
     }
 
     /// Appends a batch in one write and returns the position of its last frame; an empty batch changes nothing.
@@ -166,22 +187,23 @@ impl Log {
         if self.has_frames() && self.active_segment().bytes + bytes > self.options.segment_bytes_max {
             self.rotate()?;
         }
-        let offset = self.active_segment().bytes;
-        self.buffer.clear();
-        let mut position = self.position;
-        for payload in payloads {
-            position = position.next();
-            let at = offset + self.buffer.len() as u64;
-            encode_frame(&mut self.buffer, at, position.0, self.durable_through.0, payload);
+        let end = self.active.end() + bytes;
+        let mut position = self.push(payloads, end);
+        let has_ahead = self.active.would_write_ahead();
+        let mut written = self.active.write_ahead();
+        if has_ahead && let Err(error @ Error::Full { .. }) = written {
+            // What is left of the disk is for frames. Taken back and synced before, so that no crash mixes the two.
+            let error = self.take_back(error);
+            if self.poisoned.is_some() {
+                return Err(error);
+            }
+            position = self.push(payloads, end);
+            written = self.active.write_alone();
         }
-        assert_eq!(self.buffer.len() as u64, bytes, "a batch is as long as was computed");
-        let written = self.active.write_at(offset, &self.buffer);
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_KEPT_BYTES_MAX);
         if let Err(error) = written {
-            return Err(self.take_back(offset, error));
+            return Err(self.take_back(error));
         }
-        self.active_segment_mut().bytes += bytes;
+        self.active_segment_mut().bytes = end;
         self.position = position;
         Ok(position)
     }
@@ -193,12 +215,7 @@ impl Log {
         if self.durable_through == self.position {
             return Ok(());
         }
-        if let Err(error) = self.active.sync() {
-            self.poison(&error);
-            return Err(error);
-        }
-        self.durable_through = self.position;
-        Ok(())
+        self.sync_active()
     }
 
     /// Deletes the segments whose frames are all at or before `position`: what a finished checkpoint stands for. If
@@ -225,7 +242,12 @@ impl Log {
         self.durable_through
     }
 
-    /// Size of all segments in bytes.
+    /// Whether it is written past the page cache: not where the file system cannot.
+    pub fn is_direct(&self) -> bool {
+        self.active.is_direct()
+    }
+
+    /// Size of all segments in bytes, without zeros ahead.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
@@ -235,22 +257,12 @@ impl Log {
         dir: &Path,
         options: LogOptions,
         segments: Vec<Segment>,
-        active: Box<dyn File>,
+        active: Active,
         position: LogPosition,
     ) -> Log {
         let dir = dir.to_path_buf();
         let durable_through = position;
-        Log {
-            vfs,
-            dir,
-            options,
-            segments,
-            active,
-            position,
-            durable_through,
-            poisoned: None,
-            buffer: Vec::new(),
-        }
+        Log { vfs, dir, options, segments, active, position, durable_through, poisoned: None }
     }
 
     fn check_usable(&self) -> Result<()> {
@@ -276,10 +288,30 @@ impl Log {
         self.active_segment().bytes > FILE_HEADER_BYTES as u64
     }
 
-    /// Removes what a failed write may have left after `end`. Returns the error for the caller of append.
-    fn take_back(&mut self, end: u64, error: Error) -> Error {
+    /// Readies a batch, whose last frame ends at `end`, for writing. Returns the position of that frame.
+    fn push(&mut self, payloads: &[&[u8]], end: u64) -> LogPosition {
+        let mut position = self.position;
+        for payload in payloads {
+            position = position.next();
+            self.active.push(position.0, self.durable_through.0, payload);
+        }
+        assert_eq!(self.active.pushed_end(), end, "a batch is as long as was computed");
+        position
+    }
+
+    fn sync_active(&mut self) -> Result<()> {
+        if let Err(error) = self.active.sync() {
+            self.poison(&error);
+            return Err(error);
+        }
+        self.durable_through = self.position;
+        Ok(())
+    }
+
+    /// Removes what a failed write may have left. Returns the error for the caller of append.
+    fn take_back(&mut self, error: Error) -> Error {
         // Synced, or a later crash could bring stale frames back beside newer ones of the same positions.
-        match self.active.truncate(end).and_then(|()| self.active.sync()) {
+        match self.active.take_back() {
             Ok(()) => self.durable_through = self.position,
             Err(second) => {
                 self.poisoned = Some(format!("{error}; then taking the write back failed: {second}"));
@@ -298,11 +330,18 @@ impl Log {
         if removed { self.vfs.sync_dir(&self.dir) } else { Ok(()) }
     }
 
-    /// Starts a new segment after syncing the active one.
+    /// Starts a new segment after syncing the active one, which then ends with its last frame.
     fn rotate(&mut self) -> Result<()> {
-        self.sync()?;
+        match self.active.trim() {
+            Ok(false) => self.sync()?,
+            Ok(true) => self.sync_active()?,
+            Err(error) => {
+                self.poison(&error);
+                return Err(error);
+            }
+        }
         let first = self.position.next();
-        match create_segment(&*self.vfs, &self.dir, first) {
+        match create_segment(&*self.vfs, &self.dir, first, self.options) {
             Ok(active) => {
                 self.active = active;
                 self.segments.push(Segment { first, bytes: FILE_HEADER_BYTES as u64 });
@@ -323,12 +362,13 @@ impl Log {
 }
 
 /// Makes a segment whose header and name are durable.
-fn create_segment(vfs: &dyn Vfs, dir: &Path, first: LogPosition) -> Result<Box<dyn File>> {
-    let file = vfs.create(&segment_path(dir, first))?;
+fn create_segment(vfs: &dyn Vfs, dir: &Path, first: LogPosition, options: LogOptions) -> Result<Active> {
+    let path = segment_path(dir, first);
+    let file = vfs.create(&path)?;
     file.write_at(0, &encode_file_header(MAGIC, first.0))?;
     file.sync()?;
     vfs.sync_dir(dir)?;
-    Ok(file)
+    Active::open(vfs, &path, file, FILE_HEADER_BYTES as u64, options)
 }
 
 /// Removes an unfinished segment if it is there. Returns whether its name is gone for good.
@@ -423,10 +463,11 @@ fn replay_segment(
     // Frames are written only after the header is synced, so only a segment without any can be unfinished.
     if last && is_unfinished_header(header, first) {
         let end = header.len() as u64;
-        return Ok(Tail { position: before, end, unwitnessed: 0 });
+        return Ok(Tail { position: before, end, unwitnessed: 0, written_end: end });
     }
     check_file_header(path, header, MAGIC, first.0)?;
-    let mut tail = Tail { position: before, end: FILE_HEADER_BYTES as u64, unwitnessed: 0 };
+    let end = FILE_HEADER_BYTES as u64;
+    let mut tail = Tail { position: before, end, unwitnessed: 0, written_end: end };
     let mut unwitnessed: VecDeque<(u64, u64)> = VecDeque::new();
     let corrupt = |offset, reason| Error::Corrupt { file: path.to_path_buf(), offset, reason };
     loop {
@@ -447,6 +488,10 @@ fn replay_segment(
                 tail.end += (FRAME_HEADER_BYTES + payload.len()) as u64;
             }
             Step::Damaged(damage) => {
+                tail.written_end = reader.written_end(tail.end)?;
+                if last && tail.written_end == tail.end {
+                    break;
+                }
                 let position = tail.position.next();
                 if let Some(reason) = not_torn(&mut reader, damage, position, last)? {
                     return Err(corrupt(tail.end, reason));
@@ -458,6 +503,7 @@ fn replay_segment(
     if let Some((_, offset)) = unwitnessed.front() {
         tail.unwitnessed = *offset;
     }
+    tail.written_end = tail.written_end.max(tail.end);
     Ok(tail)
 }
 

@@ -217,6 +217,23 @@ impl<'a> FrameReader<'a> {
         Ok(Step::Frame(header, payload))
     }
 
+    /// Where the last byte from `offset` on ends that is not zero; `offset` where all are zeros, or none is left.
+    pub(crate) fn written_end(&mut self, offset: u64) -> Result<u64> {
+        let (mut at, mut end) = (offset, offset);
+        while at < self.size {
+            let bytes = self.bytes(at, CHUNK_BYTES)?;
+            if bytes.is_empty() {
+                break;
+            }
+            let len = bytes.len() as u64;
+            if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+                end = at + last as u64 + 1;
+            }
+            at += len;
+        }
+        Ok(end)
+    }
+
     /// Looks from `offset` on for a sound header that says `position` had been synced when it was written, wherever
     /// it begins. Returns where.
     pub(crate) fn find_witness(&mut self, mut offset: u64, position: u64) -> Result<Option<u64>> {

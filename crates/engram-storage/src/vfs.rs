@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::limits::BLOCK_BYTES;
 
 /// Holds a lock until dropped.
 pub type Lock = Box<dyn Send + Sync>;
@@ -29,6 +30,9 @@ pub trait Vfs: Send + Sync + Debug {
     fn open(&self, path: &Path) -> Result<Box<dyn File>>;
     /// Opens an existing file for reading.
     fn open_read(&self, path: &Path) -> Result<Box<dyn File>>;
+    /// Opens an existing file for writes past the page cache, whose offsets and sizes are multiples of 4096 bytes. None
+    /// where the file system has none such. Reads and syncs are as ever.
+    fn open_direct(&self, path: &Path) -> Result<Option<Box<dyn File>>>;
     /// Gives a file a new name in one step, replacing what had it. Durable after `sync_dir`.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file. Durable after `sync_dir`.
@@ -63,6 +67,7 @@ pub struct RealVfs;
 struct RealFile {
     file: fs::File,
     path: PathBuf,
+    is_direct: bool,
 }
 
 impl Vfs for RealVfs {
@@ -119,6 +124,32 @@ impl Vfs for RealVfs {
 
     fn open_read(&self, path: &Path) -> Result<Box<dyn File>> {
         open_real("open", path, fs::OpenOptions::new().read(true))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_direct(&self, path: &Path) -> Result<Option<Box<dyn File>>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let opened = fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path);
+        // Some refuse to open, others to read, as do disks with larger blocks.
+        let probed = opened.and_then(|file| {
+            let mut space = vec![0; 2 * BLOCK_BYTES as usize];
+            let read = file.read_at(aligned(&mut space, BLOCK_BYTES as usize), 0);
+            read.map(|_| file)
+        });
+        match probed {
+            Ok(file) => Ok(Some(Box::new(RealFile { file, path: path.to_path_buf(), is_direct: true }))),
+            Err(source)
+                if matches!(source.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+            {
+                Ok(None)
+            }
+            Err(source) => Err(Error::io("open", path, source)),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_direct(&self, _: &Path) -> Result<Option<Box<dyn File>>> {
+        Ok(None)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -193,7 +224,15 @@ impl File for RealFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|source| Error::io("write", &self.path, source))
+        let failed = |source| Error::write(&self.path, bytes.len(), source);
+        if !self.is_direct {
+            return self.file.write_all_at(bytes, offset).map_err(failed);
+        }
+        // The kernel reads straight from memory that starts on a block, too.
+        let mut space = vec![0; bytes.len() + BLOCK_BYTES as usize];
+        let blocks = aligned(&mut space, bytes.len());
+        blocks.copy_from_slice(bytes);
+        self.file.write_all_at(blocks, offset).map_err(failed)
     }
 
     fn sync(&self) -> Result<()> {
@@ -219,7 +258,13 @@ pub(crate) fn locked(path: &Path, holder: &str) -> Error {
 
 fn open_real(operation: &'static str, path: &Path, options: &fs::OpenOptions) -> Result<Box<dyn File>> {
     let file = options.open(path).map_err(|source| Error::io(operation, path, source))?;
-    Ok(Box::new(RealFile { file, path: path.to_path_buf() }))
+    Ok(Box::new(RealFile { file, path: path.to_path_buf(), is_direct: false }))
+}
+
+/// The first `bytes` of `space` from a block's start on; `space` has a block more.
+fn aligned(space: &mut [u8], bytes: usize) -> &mut [u8] {
+    let start = space.as_ptr().align_offset(BLOCK_BYTES as usize);
+    &mut space[start..start + bytes]
 }
 
 #[cfg(test)]

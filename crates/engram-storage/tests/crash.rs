@@ -30,7 +30,7 @@ enum Action {
 /// A store and what is known about it from outside.
 struct World {
     vfs: FaultyVfs,
-    segment_bytes_max: u64,
+    options: LogOptions,
     /// Folder of the log, and of the checkpoints: the same in some worlds.
     log_dir: &'static Path,
     checkpoint_dir: &'static Path,
@@ -44,13 +44,17 @@ struct World {
 impl World {
     fn new(seed: u64, operation: u64) -> World {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let segment_bytes_max = rng.choice([200, 700, 3000, 20_000]).unwrap();
+        let options = LogOptions {
+            segment_bytes_max: rng.choice([200, 700, 3000, 20_000]).unwrap(),
+            ahead_bytes_max: rng.choice([0, 600, 10_000]).unwrap(),
+            is_direct: rng.bool(),
+        };
         let vfs = FaultyVfs::new(seed.wrapping_mul(1_000_003).wrapping_add(operation));
         let log_dir = Path::new("space");
         let checkpoint_dir = if rng.bool() { log_dir } else { Path::new("checkpoints") };
         World {
             vfs,
-            segment_bytes_max,
+            options,
             log_dir,
             checkpoint_dir,
             log: None,
@@ -72,13 +76,13 @@ impl World {
             })?;
         }
         assert_eq!(recovered.len() as u64, after.0);
-        let options = LogOptions { segment_bytes_max: self.segment_bytes_max };
-        let (mut log, found) =
-            Log::open(Arc::new(self.vfs.clone()), self.log_dir, options, after, &mut |position, payload| {
-                recovered.push(payload.to_vec());
-                assert_eq!(position.0, recovered.len() as u64);
-                Ok(())
-            })?;
+        let vfs = Arc::new(self.vfs.clone());
+        let (mut log, found) = Log::open(vfs, self.log_dir, self.options, after, &mut |position, payload| {
+            recovered.push(payload.to_vec());
+            assert_eq!(position.0, recovered.len() as u64);
+            Ok(())
+        })?;
+        assert_eq!(log.is_direct(), self.options.is_direct);
         assert_eq!(found.frames + after.0, recovered.len() as u64);
         assert_eq!(log.position().0, recovered.len() as u64);
         assert_eq!(log.durable_through(), log.position());

@@ -18,7 +18,7 @@ fn dir() -> &'static Path {
 }
 
 fn small_segments() -> LogOptions {
-    LogOptions { segment_bytes_max: 300 }
+    LogOptions { segment_bytes_max: 300, ahead_bytes_max: 0, is_direct: false }
 }
 
 fn open(vfs: &FaultyVfs, after: u64) -> Result<(Log, Recovered, Vec<Vec<u8>>)> {
@@ -97,7 +97,7 @@ fn it_works_on_a_real_disk() {
     let dir = folder.path().join("space");
     let vfs = Arc::new(RealVfs);
     let open = |replay: &mut dyn FnMut(LogPosition, &[u8]) -> Result<()>| {
-        Log::open(vfs.clone(), &dir, LogOptions { segment_bytes_max: 1000 }, LogPosition::ZERO, replay)
+        Log::open(vfs.clone(), &dir, LogOptions { segment_bytes_max: 1000, ..LogOptions::default() }, LogPosition::ZERO, replay)
             .unwrap()
     };
     let (mut log, _) = open(&mut |_, _| Ok(()));
@@ -132,9 +132,12 @@ fn a_torn_tail_is_cut_and_stays_cut() {
         drop(log);
         let path = Path::new(FIRST);
         vfs.open(path).unwrap().truncate(24 + 41 + end).unwrap();
-        assert_eq!(Log::verify(&vfs, dir(), LogPosition(0)).unwrap().bytes_cut, end);
+        let left = read(&vfs, "log-00000000000000000001.log");
+        let cut = (left.iter().rposition(|&byte| byte != 0).unwrap() + 1 - 24 - 41) as u64;
+        assert!(cut > 0 && end - cut < 20, "of {end} bytes {cut} would be cut");
+        assert_eq!(Log::verify(&vfs, dir(), LogPosition(0)).unwrap().bytes_cut, cut);
         let (mut log, recovered, frames) = open(&vfs, 0).unwrap();
-        assert_eq!((recovered.bytes_cut, frames), (end, vec![b"whole".to_vec()]));
+        assert_eq!((recovered.bytes_cut, frames), (cut, vec![b"whole".to_vec()]));
         log.append(&[b"next"]).unwrap();
         log.sync().unwrap();
         vfs.restart();
@@ -295,6 +298,108 @@ fn a_full_disk_leaves_a_usable_log() {
         vfs.restart();
         assert_eq!(open(&vfs, 0).unwrap().2, [b"kept".to_vec(), b"after".to_vec()]);
     }
+}
+
+#[test]
+fn zeros_ahead_come_with_size_and_go_with_the_segment() {
+    let vfs = FaultyVfs::new(1);
+    let options = LogOptions { segment_bytes_max: 1 << 20, ahead_bytes_max: 256 << 10, is_direct: false };
+    let open = || {
+        let shared: Arc<dyn Vfs> = Arc::new(vfs.clone());
+        Log::open(shared, dir(), options, LogPosition(0), &mut |_, _| Ok(())).unwrap()
+    };
+    let size = |name: &str| vfs.size(&dir().join(name)).unwrap();
+    let first = "log-00000000000000000001.log";
+    let (mut log, _) = open();
+    assert_eq!(size(first), 24);
+    log.append(&[b"small"]).unwrap();
+    assert_eq!((log.bytes(), size(first)), (65, 4096), "a block, which the disk gives anyway");
+    log.append(&[&[1; 100_000]]).unwrap();
+    assert_eq!((log.bytes(), size(first)), (100_101, 200_704), "twice, in blocks");
+    log.append(&[&[2; 100_000]]).unwrap();
+    assert_eq!(size(first), 200_704, "the file does not grow");
+    log.append(&[&[3; 300_000]]).unwrap();
+    assert_eq!((log.bytes(), size(first)), (500_173, 765_952), "and no more ahead than the bound");
+    log.append(&[&[4; 400_000]]).unwrap();
+    assert_eq!((log.bytes(), size(first)), (900_209, 1 << 20), "nor than the segment takes");
+    log.sync().unwrap();
+    vfs.restart();
+    let (mut log, recovered) = open();
+    assert_eq!(recovered, Recovered { frames: 5, bytes_cut: 0, created: false });
+    assert_eq!((log.bytes(), size(first)), (900_209, 900_209), "opening cuts them");
+    log.append(&[b"one more"]).unwrap();
+    assert_eq!(size(first), 1 << 20);
+    log.append(&[&[5; 200_000]]).unwrap();
+    assert_eq!(size(first), 900_253, "a segment that is done ends with its last frame");
+    log.sync().unwrap();
+    vfs.restart();
+    assert_eq!(open().1.frames, 7);
+}
+
+#[test]
+fn past_the_page_cache_only_whole_blocks_are_written() {
+    for (has_direct, ahead_bytes_max) in [(true, 0), (true, 64 << 10), (false, 64 << 10)] {
+        // This one refuses other writes, as the kernel does.
+        let vfs = FaultyVfs::new(1);
+        if !has_direct {
+            vfs.refuse_direct();
+        }
+        let shared: Arc<dyn Vfs> = Arc::new(vfs.clone());
+        fill_directly(shared, dir(), ahead_bytes_max, has_direct);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    drop(RealVfs.create(&path).unwrap());
+    let has_direct = RealVfs.open_direct(&path).unwrap().is_some();
+    fill_directly(Arc::new(RealVfs), &folder.path().join("log"), 64 << 10, has_direct);
+}
+
+fn fill_directly(vfs: Arc<dyn Vfs>, dir: &Path, ahead_bytes_max: u64, has_direct: bool) {
+    let options = LogOptions { segment_bytes_max: 100_000, ahead_bytes_max, is_direct: true };
+    let payload = |at: u64| vec![at as u8; (at * 311 % 5000) as usize];
+    for round in 0..4 {
+        let mut seen = 0;
+        let (mut log, recovered) =
+            Log::open(vfs.clone(), dir, options, LogPosition(0), &mut |position, bytes| {
+                seen += 1;
+                assert_eq!((position.0, bytes), (seen, &payload(seen)[..]));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!((log.is_direct(), recovered.frames, recovered.bytes_cut), (has_direct, 50 * round, 0));
+        for at in 50 * round + 1..50 * round + 51 {
+            log.append(&[&payload(at)]).unwrap();
+            log.sync().unwrap();
+        }
+    }
+    assert!(vfs.list(dir).unwrap().len() > 3, "there were several segments");
+}
+
+#[test]
+fn what_is_left_of_a_full_disk_is_for_frames() {
+    let vfs = FaultyVfs::new(1);
+    let shared: Arc<dyn Vfs> = Arc::new(vfs.clone());
+    let (mut log, _) =
+        Log::open(shared, dir(), LogOptions::default(), LogPosition(0), &mut |_, _| Ok(())).unwrap();
+    log.append(&[&[1; 500_000]]).unwrap();
+    log.sync().unwrap();
+    let used = vfs.size(Path::new(FIRST)).unwrap();
+    vfs.set_capacity_bytes(Some(used + 200_000));
+    log.append(&[&[2; 600_000]]).unwrap();
+    assert_eq!(vfs.size(Path::new(FIRST)).unwrap(), log.bytes(), "no room for zeros");
+    let error = log.append(&[&[3; 400_000]]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "cannot write 400036 bytes to {FIRST}, the disk is full (no storage space); free space and try again"
+        )
+    );
+    log.append(&[b"a small one still fits"]).unwrap();
+    vfs.set_capacity_bytes(None);
+    log.append(&[&[3; 400_000]]).unwrap();
+    log.sync().unwrap();
+    vfs.restart();
+    assert_eq!(open(&vfs, 0).unwrap().2.len(), 4);
 }
 
 #[test]
