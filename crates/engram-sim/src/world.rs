@@ -63,6 +63,7 @@ impl World {
             background_threads: 0,
             checkpoint_bytes: rng.u64(300..3000),
             segment_bytes_max: rng.u64(200..2500),
+            log_direct_io: rng.bool(),
             vfs: Arc::new(vfs.clone()),
             clock: Clock::driven(move || Timestamp(clock.load(Ordering::Relaxed))),
             ..Options::new(FOLDER)

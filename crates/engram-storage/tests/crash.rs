@@ -52,15 +52,7 @@ impl World {
         let vfs = FaultyVfs::new(seed.wrapping_mul(1_000_003).wrapping_add(operation));
         let log_dir = Path::new("space");
         let checkpoint_dir = if rng.bool() { log_dir } else { Path::new("checkpoints") };
-        World {
-            vfs,
-            options,
-            log_dir,
-            checkpoint_dir,
-            log: None,
-            appended: Vec::new(),
-            confirmed: 0,
-        }
+        World { vfs, options, log_dir, checkpoint_dir, log: None, appended: Vec::new(), confirmed: 0 }
     }
 
     /// Opens the store as an engine would and checks what it recovers.
@@ -77,11 +69,12 @@ impl World {
         }
         assert_eq!(recovered.len() as u64, after.0);
         let vfs = Arc::new(self.vfs.clone());
-        let (mut log, found) = Log::open(vfs, self.log_dir, self.options, after, &mut |position, payload| {
-            recovered.push(payload.to_vec());
-            assert_eq!(position.0, recovered.len() as u64);
-            Ok(())
-        })?;
+        let (mut log, found) =
+            Log::open(vfs, self.log_dir, self.options, after, &mut |position, payload| {
+                recovered.push(payload.to_vec());
+                assert_eq!(position.0, recovered.len() as u64);
+                Ok(())
+            })?;
         assert_eq!(log.is_direct(), self.options.is_direct);
         assert_eq!(found.frames + after.0, recovered.len() as u64);
         assert_eq!(log.position().0, recovered.len() as u64);

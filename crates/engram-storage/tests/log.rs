@@ -97,8 +97,14 @@ fn it_works_on_a_real_disk() {
     let dir = folder.path().join("space");
     let vfs = Arc::new(RealVfs);
     let open = |replay: &mut dyn FnMut(LogPosition, &[u8]) -> Result<()>| {
-        Log::open(vfs.clone(), &dir, LogOptions { segment_bytes_max: 1000, ..LogOptions::default() }, LogPosition::ZERO, replay)
-            .unwrap()
+        Log::open(
+            vfs.clone(),
+            &dir,
+            LogOptions { segment_bytes_max: 1000, ..LogOptions::default() },
+            LogPosition::ZERO,
+            replay,
+        )
+        .unwrap()
     };
     let (mut log, _) = open(&mut |_, _| Ok(()));
     for i in 0..100u8 {

@@ -1,5 +1,5 @@
 //! Measures durable writes: `cargo run --release -p engram --example write_measure -- [seconds=3] [folder=DIR] [embeds=true] [sync=none]
-//! [ingest=N]`.
+//! [direct=true] [ingest=N]`.
 //! First what the disk does alone (append 1 KiB, fdatasync, one thread), then stores of 512 bytes of text, one a request,
 //! by 1, 8 and 64 threads; between them the disk again, because it varies. `ingest=N` stores N vectors of 768 numbers in
 //! requests of 100 instead, each followed by a recall that must find the last, and waits for the index.
@@ -24,7 +24,8 @@ fn main() {
     let folder = tempfile::tempdir_in(parent).unwrap();
     let embeds_texts = option("embeds").is_none_or(|text| text == "true");
     let sync = if option("sync").as_deref() == Some("none") { SyncMode::None } else { SyncMode::Always };
-    let options = Options { embeds_texts, sync, ..Options::new(folder.path().join("data")) };
+    let log_direct_io = option("direct").is_some_and(|text| text == "true");
+    let options = Options { embeds_texts, sync, log_direct_io, ..Options::new(folder.path().join("data")) };
     let engine = Engine::open(options).unwrap();
     let space = engine.space_or_new(&SpaceName::new("measured").unwrap()).unwrap();
     if let Some(count) = option("ingest") {

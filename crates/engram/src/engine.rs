@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, Consolidations};
 use crate::pool::Pool;
 use crate::space::{LogState, OpenLog, Space, SpaceSummary};
-use crate::worker::{Job, Jobs, flush_regularly, work, work_off, write_checkpoint};
+use crate::unsynced::Unsynced;
+use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write_checkpoint};
 use crate::writer::version_of;
 use engram_core::associate::Analysis;
 use engram_core::hnsw::{Hnsw, HnswParams, Tuning};
@@ -23,12 +24,14 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Log bytes after which a checkpoint is written; more where the last one was larger.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// Bytes of the logs that may wait for the disk.
+const LOG_BUFFER_BYTES: u64 = 128 << 20;
 /// The log file that begins at the first position.
 const FIRST_LOG: &str = "log-00000000000000000001.log";
 /// A log file without a frame has this size; a space with no more has never been written to.
@@ -89,6 +92,12 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// Size of a log file.
     pub segment_bytes_max: u64,
+    /// Bytes of the logs, of all spaces together, that may wait for the disk under `SyncMode::Batch` and
+    /// `SyncMode::None`; whoever stores what passes it waits for the disk. Under `SyncMode::Always`, bytes that share
+    /// a sync, where that is less than 16 MiB.
+    pub log_buffer_bytes: u64,
+    /// Whether logs are written past the page cache, where the file system can.
+    pub log_direct_io: bool,
     /// What is told of each sync of a log.
     pub observe_flush: Option<ObserveFlush>,
     /// What is told of each consolidation in the background.
@@ -116,6 +125,8 @@ impl Options {
             consolidation_threads: 1,
             checkpoint_bytes: CHECKPOINT_BYTES,
             segment_bytes_max: SEGMENT_BYTES_MAX,
+            log_buffer_bytes: LOG_BUFFER_BYTES,
+            log_direct_io: false,
             observe_flush: None,
             observe_consolidation: None,
             vfs: Arc::new(RealVfs),
@@ -133,6 +144,8 @@ impl Options {
         Self {
             sync,
             flush_interval: Duration::from_millis(config.wal.flush_interval_ms),
+            log_buffer_bytes: config.wal.buffer_size_mb << 20,
+            log_direct_io: config.wal.use_direct_io,
             embeds_texts: config.embedder.provider == crate::config::EmbedderProvider::Builtin,
             result_pool_size: config.performance.result_pool_size,
             result_pool_capacity: config.performance.result_pool_capacity,
@@ -167,6 +180,10 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) consolidations: Consolidations,
     pub(crate) pool: Pool,
+    /// What of the logs waits for the disk.
+    pub(crate) unsynced: Unsynced,
+    /// Whether it was said that the file system has no direct I/O.
+    told_of_direct_io: AtomicBool,
     /// Ordered, so that closing them does the same in every run.
     spaces: Mutex<BTreeMap<SpaceName, Cell>>,
     closed: Mutex<bool>,
@@ -238,6 +255,8 @@ impl Engine {
             pool,
             jobs: Jobs::default(),
             consolidations: Consolidations::default(),
+            unsynced: Unsynced::default(),
+            told_of_direct_io: AtomicBool::new(false),
             spaces: Mutex::default(),
             closed: Mutex::new(false),
             lock: Mutex::new(Some(lock)),
@@ -461,6 +480,13 @@ impl Shared {
         spaces.values().filter_map(|cell| cell.try_lock()?.clone()).collect()
     }
 
+    /// Syncs the logs of all open spaces if more waits for the disk than may. Call it without a space's log.
+    pub(crate) fn bound_unsynced(&self) {
+        if self.unsynced.bytes() > self.options.log_buffer_bytes {
+            flush_all(self);
+        }
+    }
+
     pub(crate) fn schedule(&self, job: Job) {
         self.jobs.push(job);
     }
@@ -476,7 +502,21 @@ impl Shared {
     }
 
     fn log_options(&self) -> LogOptions {
-        LogOptions { segment_bytes_max: self.options.segment_bytes_max }
+        let Options { segment_bytes_max, log_direct_io, .. } = self.options;
+        LogOptions { segment_bytes_max, is_direct: log_direct_io, ..LogOptions::default() }
+    }
+
+    /// A log that was just opened.
+    fn open_log(&self, log: Log, checkpoint: (u64, u64)) -> OpenLog {
+        if self.options.log_direct_io
+            && !log.is_direct()
+            && !self.told_of_direct_io.swap(true, Ordering::Relaxed)
+        {
+            let folder = self.options.data_dir.display();
+            tracing::warn!(%folder, "wal.use_direct_io has no effect: this file system has no direct I/O");
+        }
+        let opened_at = log.position().0;
+        OpenLog { log, unsynced: false, waiting: self.unsynced.part(), checkpoint, opened_at }
     }
 
     /// The log of a space that is about to be born.
@@ -484,7 +524,7 @@ impl Shared {
         let vfs = self.options.vfs.clone();
         vfs.create_dir_all(dir)?;
         let (log, _) = Log::open(vfs, dir, self.log_options(), LogPosition::ZERO, &mut |_, _| Ok(()))?;
-        Ok(OpenLog { log, unsynced: false, checkpoint: (0, 0), opened_at: 0 })
+        Ok(self.open_log(log, (0, 0)))
     }
 
     /// Erases the folder of a space that nobody uses. What a failed deletion left is taken further.
@@ -607,7 +647,7 @@ fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
         );
     }
     let position = log.position().0;
-    let log = LogState::Open(OpenLog { log, unsynced: false, checkpoint, opened_at: position });
+    let log = LogState::Open(Box::new(shared.open_log(log, checkpoint)));
     Ok(Space::new(name.clone(), dir, shared.clone(), state, log, position))
 }
 

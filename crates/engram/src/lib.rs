@@ -26,6 +26,7 @@ mod error;
 mod jobs;
 mod pool;
 mod space;
+mod unsynced;
 mod worker;
 mod writer;
 

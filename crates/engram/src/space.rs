@@ -3,8 +3,9 @@
 use crate::clock::Stopwatch;
 use crate::codec::encode_changes;
 use crate::consolidation::{self, check_unowned};
-use crate::engine::{Shared, SyncMode};
+use crate::engine::{Options, Shared, SyncMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::unsynced::UnsyncedPart;
 use crate::worker::Job;
 use crate::writer::{Ack, Plan, Prepared, Reads, Writer};
 use engram_core::Slot;
@@ -235,7 +236,7 @@ pub struct Space {
 pub(crate) enum LogState {
     /// Nothing was stored yet: the folder is made with the first write.
     Unborn,
-    Open(OpenLog),
+    Open(Box<OpenLog>),
     /// The engine was closed, or the space deleted.
     Closed(&'static str),
 }
@@ -243,6 +244,8 @@ pub(crate) enum LogState {
 pub(crate) struct OpenLog {
     pub(crate) log: Log,
     pub(crate) unsynced: bool,
+    /// How much that is.
+    pub(crate) waiting: UnsyncedPart,
     /// Position and size of the newest checkpoint.
     pub(crate) checkpoint: (u64, u64),
     /// Position when the space was opened.
@@ -533,7 +536,7 @@ impl Space {
     /// Gives up on a checkpoint until the log has grown by as much again.
     pub(crate) fn put_checkpoint_off(&self) {
         if let LogState::Open(open) = &mut *self.log.lock() {
-            open.checkpoint.1 = open.log.bytes();
+            open.checkpoint.1 = 2 * open.log.bytes();
         }
     }
 
@@ -617,14 +620,22 @@ impl Space {
         let mut guard = self.log.lock();
         self.check_log(&guard)?;
         if let LogState::Unborn = *guard {
-            *guard = LogState::Open(self.shared.new_log(&self.dir)?);
+            *guard = LogState::Open(Box::new(self.shared.new_log(&self.dir)?));
         }
         let LogState::Open(open) = &mut *guard else { unreachable!("the other two were handled above") };
         let payloads: Vec<&[u8]> = requests.iter().map(Vec::as_slice).collect();
+        let bytes_before = open.log.bytes();
         let last = open.log.append(&payloads)?;
         open.unsynced = true;
-        if self.shared.options.sync == SyncMode::Always {
+        open.waiting.add(open.log.bytes() - bytes_before);
+        let Options { sync, log_buffer_bytes, .. } = self.shared.options;
+        if sync == SyncMode::Always || self.shared.unsynced.bytes() > log_buffer_bytes {
             self.sync_open(open)?;
+        }
+        drop(guard);
+        if sync != SyncMode::Always {
+            // What waits may be other spaces'.
+            self.shared.bound_unsynced();
         }
         Ok(last.0 + 1 - requests.len() as u64)
     }
@@ -641,7 +652,9 @@ impl Space {
 
     fn sync_open(&self, open: &mut OpenLog) -> Result<()> {
         let watch = Stopwatch::start();
-        open.log.sync()?;
+        let synced = open.log.sync();
+        open.waiting.clear();
+        synced?;
         open.unsynced = false;
         if let Some(observe) = &self.shared.options.observe_flush {
             observe(watch.elapsed());

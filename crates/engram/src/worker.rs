@@ -112,10 +112,15 @@ pub(crate) fn flush_regularly(shared: &Weak<Shared>, interval: Duration) {
     loop {
         std::thread::sleep(interval);
         let Some(shared) = shared.upgrade() else { return };
-        for space in shared.open_spaces() {
-            if let Err(error) = space.flush() {
-                tracing::error!(space = space.name().as_str(), %error, "sync failed");
-            }
+        flush_all(&shared);
+    }
+}
+
+/// Syncs all open spaces in turn. One that fails refuses writes from then on.
+pub(crate) fn flush_all(shared: &Shared) {
+    for space in shared.open_spaces() {
+        if let Err(error) = space.flush() {
+            tracing::error!(space = space.name().as_str(), %error, "sync failed");
         }
     }
 }

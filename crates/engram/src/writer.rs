@@ -162,12 +162,13 @@ impl Writer {
         let mut batch: Vec<Decided> = Vec::new();
         let mut touched = Touched::default();
         let mut bytes = Vec::new();
+        let bytes_max = BATCH_BYTES_MAX.min(space.shared.options.log_buffer_bytes as usize);
         let mut bytes_sum = 0;
         let mut unchanged = Vec::new();
         {
             let state = space.read();
             let has_quota = state.settings().memories_max.is_some();
-            while batch.len() < BATCH_REQUESTS_MAX && bytes_sum < BATCH_BYTES_MAX {
+            while batch.len() < BATCH_REQUESTS_MAX && bytes_sum < bytes_max {
                 let mut queue = self.queue.lock();
                 match queue.waiting.front() {
                     Some(next) if !touched.concerns(&next.reads, has_quota, &state) => {}

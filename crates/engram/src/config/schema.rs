@@ -68,8 +68,6 @@ const NOT_SERVED: &[NotServed] = &[
     not_served("storage.cold_tier_endpoint"),
     not_served("storage.cold_tier_compression"),
     not_served("storage.cold_tier_compression_level"),
-    not_served("wal.buffer_size_mb"),
-    not_served("wal.use_direct_io"),
     not_served("activation.visit_budget_per_tier"),
     not_served("numa.*"),
     not_served("auth.keys_file"),
@@ -342,14 +340,14 @@ settings! {
     }
     /// The write-ahead log.
     wal: Wal {
-        /// Log records that may wait in memory for the disk, MB. When it is full, stores wait.
+        /// Log records of all spaces together that may wait in memory for the disk under `batch` and `none`, MB: what a power failure may lose. When it is full, stores wait until they are on disk. Under `always`, what shares a flush, 16 MB at most.
         buffer_size_mb: u64 = whole(1, 4096, "MB"), |machine| (machine.memory_mb() / 64).clamp(4, 128),
             in words "1/64 of memory, 4 to 128";
         /// Longest time between flushes under `sync_mode = "batch"`, ms: what a power failure may lose.
         flush_interval_ms: u64 = whole(1, 60_000, "ms"), |_| 1000;
         /// When a write is acknowledged: `always`, when its bytes are on disk; `batch`, when it is logged, with a flush at least every `flush_interval_ms`; `none`, when it is logged, and the system decides when to flush.
         sync_mode: SyncMode = SyncMode::KIND, |_| SyncMode::Always;
-        /// Write the log past the page cache.
+        /// Write the log past the page cache, in whole blocks. Where the file system cannot, a line in the log says so once.
         use_direct_io: bool = Kind::Switch, |_| false;
     }
     /// The index over vectors (HNSW). Changing `M` or `ef_construction` rebuilds it in the background while the old one serves.
