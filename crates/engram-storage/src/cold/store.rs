@@ -24,7 +24,7 @@ use super::tail::{self, Group, Tail, Unusable};
 use super::{ColdOptions, ColdRow, ColdStats, Compression, MULTIPART_BYTES, columns};
 use crate::error::{Error, Result};
 
-/// Bytes of a file's end that are fetched first. The tail of some 4,000 memories with vectors fits.
+/// Bytes of a file's end that are fetched first. The tail of some 7,000 memories with vectors fits.
 const TAIL_BYTES_FIRST: u64 = 64 << 10;
 /// Bytes of one part of a large upload; S3 takes 10,000 parts of 5 MiB at least.
 const PART_BYTES: usize = 16 << 20;
