@@ -1,5 +1,6 @@
 //! From an endpoint, as it stands in the settings, to a store. Nothing is asked of the store here.
 
+use std::error::Error as _;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub(super) fn open(
                 return Err(wrong("it names no bucket; write s3://bucket/prefix".into()));
             }
             let prefix = Path::parse(prefix).map_err(|e| wrong(e.to_string()))?;
-            let store = s3(bucket, options, variables).map_err(|e| wrong(e.to_string()))?;
+            let store = s3(bucket, options, variables).map_err(|e| wrong(with_causes(&e)))?;
             Ok(Place { store: Arc::new(store), prefix, folder: None })
         }
         "file" => {
@@ -82,11 +83,31 @@ fn s3(
     let client = ClientOptions::new()
         .with_timeout(options.timeout)
         .with_connect_timeout(options.timeout)
-        .with_allow_http(plain);
+        .with_allow_http(plain)
+        // A small image may have none, and would be refused a client that needs none.
+        .with_no_system_certificates(plain);
     let retry = RetryConfig { retry_timeout: options.patience, ..RetryConfig::default() };
     let builder =
         AmazonS3Builder::new().with_bucket_name(bucket).with_client_options(client).with_retry(retry);
     variables.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value)).build()
+}
+
+/// An error with the causes that its own message leaves out.
+pub(super) fn with_causes(error: &object_store::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !said.contains(&message) {
+            said = format!("{said}: {message}");
+        }
+        cause = error.source();
+    }
+    // The address at which machines in Amazon's cloud ask for credentials, when they were given none.
+    if said.contains("169.254.169.254") {
+        said += " (no credentials were given: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)";
+    }
+    said
 }
 
 #[cfg(test)]

@@ -130,7 +130,9 @@ impl ColdStore {
         match self.wait(probe).map_err(|trouble| self.error("probe", "the store", trouble))? {
             Verdict::Safe => Ok(()),
             Verdict::Unsafe(reason) => Err(Error::UnsafeStore { endpoint: self.endpoint.clone(), reason }),
-            Verdict::Failed(error) => Err(self.unreachable("probe", "the store", &error.to_string())),
+            Verdict::Failed(error) => {
+                Err(self.unreachable("probe", "the store", &endpoint::with_causes(&error)))
+            }
         }
     }
 
@@ -293,7 +295,7 @@ impl ColdStore {
             Trouble::Store(error) if is_absent(&error) && operation != "write" => {
                 Error::Absent { name, endpoint }
             }
-            Trouble::Store(error) => self.unreachable(operation, &name, &error.to_string()),
+            Trouble::Store(error) => self.unreachable(operation, &name, &endpoint::with_causes(&error)),
         }
     }
 
@@ -618,5 +620,53 @@ impl Drop for ColdStore {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A store of S3's at a port of this machine.
+    fn s3_at(port: u16) -> ColdStore {
+        let options = ColdOptions {
+            endpoint: "s3://bucket/prefix".into(),
+            patience: Duration::from_millis(300),
+            ..ColdOptions::default()
+        };
+        let variables = [
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
+            ("AWS_ACCESS_KEY_ID", "test".into()),
+            ("AWS_SECRET_ACCESS_KEY", "test".into()),
+        ];
+        let variables = variables.into_iter().map(|(name, value)| (name.to_string(), value));
+        let place = endpoint::open(&options, variables).expect("it is a good endpoint");
+        ColdStore::at(place, options).expect("nothing is asked of the store")
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_or_never_answers_is_unreachable() {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let port = silent.local_addr().expect("it is bound").port();
+        let asked = |case: &str| {
+            let store = s3_at(port);
+            for error in [
+                store.probe().err(),
+                store.put("notes/a", &[ColdRow::default()]).err(),
+                store.read("notes/a", &[0]).err(),
+                store.list("").err(),
+                store.delete("notes/a").err(),
+            ] {
+                let error = error.expect("nobody answers");
+                assert!(matches!(error, Error::Unreachable { .. }), "{case}: {error}");
+            }
+        };
+        asked("silent");
+        drop(silent);
+        asked("gone");
+        let error = s3_at(port).list("").expect_err("nobody answers").to_string();
+        assert!(error.contains("onnection refused") || error.contains("no answer within 0.3 s"), "{error}");
     }
 }
