@@ -1,10 +1,11 @@
 //! Cold files: rows of memories, columnar and compressed, in an object store or a folder.
 //!
 //! Owns what a cold file looks like and the talk with the store. A file is written once, under a name that did not
-//! exist, and never changed. Every byte is under a checksum that is looked at before the byte is believed. Nothing is
-//! retried here after an answer: what cannot be reached is `Error::Unreachable`, and a `put` that ended so may have
-//! happened; repeating it with the same rows is right either way. Only creation of what is absent is asked of a
-//! store, never compare-and-swap. `ColdStore` owns two threads for its connections; no other part of this crate has any.
+//! exist, and never changed. Every byte is under a checksum that is looked at before the byte is believed; what is wrong
+//! is asked for once more before a file is called damaged. What cannot be reached, after the retries of `object_store`,
+//! is `Error::Unreachable`; a `put` that ended so may have happened, and repeating it with the same rows is right either
+//! way. Only creation of what is absent is asked of a store, never compare-and-swap. `ColdStore` owns two threads for its
+//! connections; no other part of this crate has any.
 //!
 //! # The file
 //!
@@ -38,8 +39,8 @@
 //! # Large files
 //!
 //! Above `MULTIPART_BYTES` a file goes up in parts, whose completion cannot be told to create only. So the name is taken
-//! first by a small object, a claim, which says the size and the checksum of what will come; the completed upload replaces it at once. A
-//! claim reads as absent. Who puts the same rows again goes on with it.
+//! first by a small object, a claim, which says the size and the checksum of what will come; the completed upload
+//! replaces it at once. A claim reads as absent. Who puts the same rows again goes on with it.
 
 mod cache;
 mod columns;
