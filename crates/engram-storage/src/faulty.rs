@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::limits::BLOCK_BYTES;
+use crate::mapped::Mapped;
 use crate::vfs::{File, Lock, Vfs, locked};
 
 const SECTOR_BYTES: usize = 512;
@@ -247,6 +248,13 @@ impl Vfs for FaultyVfs {
         let disk = lock(&self.disk);
         let inode = disk.find("open", path)?;
         Ok(Box::new(self.handle(path, inode, disk.generation)))
+    }
+
+    fn map(&self, path: &Path) -> Result<Mapped> {
+        let file = self.open_read(path)?;
+        let mut bytes = vec![0; self.size(path)? as usize];
+        let read = file.read_at(0, &mut bytes)?;
+        Ok(Mapped::memory(&bytes[..read]))
     }
 
     fn open_read(&self, path: &Path) -> Result<Box<dyn File>> {

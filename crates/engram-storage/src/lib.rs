@@ -10,7 +10,9 @@ mod error;
 mod faulty;
 mod limits;
 mod log;
+mod mapped;
 mod record;
+pub mod segment;
 mod vfs;
 
 pub use checkpoint::CheckpointWriter;
@@ -18,4 +20,6 @@ pub use error::{Error, Result};
 pub use faulty::FaultyVfs;
 pub use limits::{AHEAD_BYTES_MAX, BATCH_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX};
 pub use log::{Log, LogOptions, LogPosition, Recovered};
+pub use mapped::Mapped;
+pub use segment::{Segment, SegmentWriter};
 pub use vfs::{File, Lock, RealVfs, Vfs};

@@ -285,7 +285,7 @@ fn header_crc(bytes: &[u8], offset: u64) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), &bytes[..30])
 }
 
-fn read_u32(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes were sliced"))
 }
 

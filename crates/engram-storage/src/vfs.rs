@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::limits::BLOCK_BYTES;
+use crate::mapped::Mapped;
 
 /// Holds a lock until dropped.
 pub type Lock = Box<dyn Send + Sync>;
@@ -33,6 +34,8 @@ pub trait Vfs: Send + Sync + Debug {
     /// Opens an existing file for writes past the page cache, whose offsets and sizes are multiples of 4096 bytes. None
     /// where the file system has none such. Reads and syncs are as ever.
     fn open_direct(&self, path: &Path) -> Result<Option<Box<dyn File>>>;
+    /// The bytes of a file that nobody will change, as memory.
+    fn map(&self, path: &Path) -> Result<Mapped>;
     /// Gives a file a new name in one step, replacing what had it. Durable after `sync_dir`.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file. Durable after `sync_dir`.
@@ -150,6 +153,11 @@ impl Vfs for RealVfs {
     #[cfg(not(target_os = "linux"))]
     fn open_direct(&self, _: &Path) -> Result<Option<Box<dyn File>>> {
         Ok(None)
+    }
+
+    fn map(&self, path: &Path) -> Result<Mapped> {
+        let mapped = fs::File::open(path).and_then(|file| Mapped::file(&file));
+        mapped.map_err(|source| Error::io("map", path, source))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
