@@ -96,6 +96,7 @@ fn run(graph: &Graph, flow: Flow, seeds: &[u32], spread: &mut Spread) -> Duratio
         visible: &|_| true,
         without: Without::default(),
         flow,
+        hops: None,
         severed: &[],
     };
     let seeds: Vec<(Slot, f64)> = seeds.iter().map(|&slot| (slot, 1.0 / 3.0)).collect();

@@ -245,6 +245,13 @@ impl Spread {
         for (from, mass) in self.now.iter() {
             // Where it ends anyway there is no need to know where it could go.
             match walk.flow.ends(walk.graph, hop, from, mass) {
+                None if walk.hops.is_some_and(|hops| hop >= hops(from)) => {
+                    self.truncated = true;
+                    self.activation.add(from, mass);
+                    if hop == 0 {
+                        self.direct.add(from, mass);
+                    }
+                }
                 None => passing_on.push((from, mass)),
                 Some(stays) => {
                     self.activation.add(from, mass * stays);
@@ -468,6 +475,8 @@ pub struct Walk<'a> {
     pub visible: &'a dyn Fn(Slot) -> bool,
     /// How far it flows.
     pub flow: Flow,
+    /// Hops after which a memory passes nothing on, where that may be fewer than `flow` has for all.
+    pub hops: Option<&'a dyn Fn(Slot) -> u8>,
     /// Associations that are left out.
     pub without: Without,
     /// Associations that lead nowhere while all weights stay as they are: a memory, and the way that leaves it or, with a

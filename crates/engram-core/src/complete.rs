@@ -284,6 +284,7 @@ fn complete_within(
     pattern.check_against(state)?;
     let scanned_max = if options.exact { usize::MAX } else { scanned_max };
     let candidates = Candidates::find(state, pattern, options, scanned_max);
+    candidates.check_at_hand()?;
     let settled = (pattern.embedding != Blank::Absent).then(|| Settled::from(&candidates, options.beta));
     Ok(values::Ballot::new(state, pattern, &candidates, settled.flatten(), options).completion(options.limit))
 }
@@ -365,7 +366,7 @@ mod tests {
         let state = indexed();
         let options = CompleteOptions::at(Timestamp(0));
         for slot in (0..1000).step_by(37) {
-            let memory = state.memory(slot);
+            let memory = state.memory(slot).unwrap();
             let mut numbers: Vec<Option<f32>> = memory.embedding.unwrap().into_iter().map(Some).collect();
             numbers.iter_mut().step_by(3).for_each(|number| *number = None);
             let patterns = [

@@ -17,6 +17,7 @@ use crate::memory::{Memory, MemoryKind};
 use crate::state::SpaceState;
 use crate::vector::{Vectors, check_embedding, unit};
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Two episodes are a repetition, three begin to recur; and of two, each alone would have to predict the other.
@@ -121,13 +122,13 @@ fn is_source(state: &SpaceState, slot: Slot) -> bool {
     let Some(record) = state.get(slot) else { return false };
     let graph = state.graph();
     let is_superseded = || graph.incoming(slot).iter().any(|edge| graph.kind(edge.kind) == SUPERSEDES);
-    let has_vector = || state.vectors().is_some_and(|vectors| vectors.get(slot).is_some());
+    let has_vector = || state.has_vector(slot);
     is_episode(record.memory()) && has_vector() && !is_superseded()
 }
 
 /// The vector of a source, scaled to length 1.
 fn unit_of(state: &SpaceState, slot: Slot) -> Vec<f32> {
-    unit(state.embedding(slot).expect("a source has a vector"))
+    state.unit(slot).expect("a source has a vector")
 }
 
 /// Whether a memory is of the kind that concepts are made of: not one that is to be gone by a time.
@@ -148,8 +149,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 pub struct Source<'a> {
     /// Its values.
     pub memory: &'a Memory,
+    /// Its text, where it has one that is at hand.
+    pub content: Option<&'a str>,
     /// Its vector, of any length.
-    pub vector: &'a [f32],
+    pub vector: Cow<'a, [f32]>,
     /// Names that it mentions.
     pub names: Vec<&'a str>,
 }
@@ -164,12 +167,15 @@ impl<'a> Source<'a> {
         if !is_episode(memory) {
             return None;
         }
-        Some(Self { memory, vector: state.embedding(slot)?, names })
+        let row = state.row(slot).map(Cow::Borrowed);
+        let vector = row.or_else(|| state.unit(slot).map(Cow::Owned))?;
+        Some(Self { memory, content: state.content(slot).unwrap_or(None), vector, names })
     }
 
     /// The same of a memory that is about to be stored.
     pub fn coming(memory: &'a Memory, vector: &'a [f32], names: Vec<&'a str>) -> Option<Self> {
-        is_episode(memory).then_some(Self { memory, vector, names })
+        let content = memory.content.as_deref();
+        is_episode(memory).then_some(Self { memory, content, vector: Cow::Borrowed(vector), names })
     }
 }
 
@@ -196,7 +202,7 @@ pub struct Gist {
 /// where too few are left.
 pub fn gist(mut sources: Vec<Source<'_>>, ground: &Ground) -> Option<Gist> {
     sources.sort_unstable_by(|a, b| a.memory.id.cmp(&b.memory.id));
-    let mut rows: Vec<Vec<f32>> = sources.iter().map(|source| unit(source.vector)).collect();
+    let mut rows: Vec<Vec<f32>> = sources.iter().map(|source| unit(&source.vector)).collect();
     let fits = loop {
         let fits = predicted(&rows);
         let gain = |at: usize| (fits[at] - ground.predicts(&rows[at])).min(fits[at] - FIT_MIN);
@@ -210,17 +216,17 @@ pub fn gist(mut sources: Vec<Source<'_>>, ground: &Ground) -> Option<Gist> {
         sources.remove(worst);
         rows.remove(worst);
     };
-    // Of what has no text only a vector can be told.
-    let has_text = sources.iter().any(|source| source.memory.content.is_some());
-    let told = |at: &usize| !has_text || sources[*at].memory.content.is_some();
+    // Of what has no text, or none at hand, only a vector can be told.
+    let has_text = sources.iter().any(|source| source.content.is_some());
+    let told = |at: &usize| !has_text || sources[*at].content.is_some();
     let best = |a: &usize, b: &usize| fits[*a].total_cmp(&fits[*b]).then(b.cmp(a));
-    let medoid = sources[(0..rows.len()).filter(told).max_by(best)?].memory;
+    let Source { memory: medoid, content, .. } = &sources[(0..rows.len()).filter(told).max_by(best)?];
     let times = || sources.iter().map(|source| source.memory.occurred_at);
     let weight = |fit: f32| (fit.clamp(0.001, 1.0) * 1000.0).round() / 1000.0;
     Some(Gist {
         sources: sources.iter().zip(&fits).map(|(s, fit)| (s.memory.id.clone(), weight(*fit))).collect(),
         medoid: medoid.id.clone(),
-        content: medoid.content.clone(),
+        content: content.map(str::to_string),
         confidence: medoid.confidence,
         from: times().min()?,
         to: times().max()?,
@@ -485,13 +491,12 @@ impl Search {
     }
 
     fn beyond(&self, state: &SpaceState, slot: Slot) -> Option<Vec<f32>> {
-        self.ground.beyond(&unit(state.embedding(slot)?))
+        self.ground.beyond(&state.unit(slot)?)
     }
 
     /// The episodes nearest to this one, best first.
     fn near(&mut self, state: &SpaceState, slot: Slot) -> Vec<(Slot, f32)> {
-        let (Some(vectors), Some(own)) = (state.vectors(), state.embedding(slot)) else { return Vec::new() };
-        let own = unit(own);
+        let (Some(vectors), Some(own)) = (state.vectors(), state.unit(slot)) else { return Vec::new() };
         let mut found = Vec::new();
         let passes = |near: Slot| near != slot && is_source(state, near);
         let mut compare = |near: Slot| {

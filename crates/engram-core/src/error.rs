@@ -1,5 +1,8 @@
 //! What can be wrong with what a caller asks. Each message says what was wrong, with the value, and what to do.
 
+use crate::Slot;
+use crate::payloads::Away;
+
 /// A request that the model refuses. Nothing has been changed when it is returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -12,6 +15,15 @@ pub enum Error {
     /// The request contradicts what is stored.
     #[error("{0}")]
     Conflict(String),
+    /// Payloads have to be brought into memory before it can be answered; nothing is wrong with the request.
+    #[error("the payloads of {} memories are away; bring them and ask again", .0.len())]
+    Away(Vec<Slot>),
+}
+
+impl From<Away> for Error {
+    fn from(Away(slot): Away) -> Self {
+        Self::Away(vec![slot])
+    }
 }
 
 /// Result of the model's functions.

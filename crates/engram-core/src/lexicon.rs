@@ -4,6 +4,7 @@
 use crate::Slot;
 use rust_stemmers::{Algorithm, Stemmer};
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -331,10 +332,50 @@ impl Postings {
 /// Index of a term in the lexicon's arrays; reused after nobody holds it.
 pub type TermId = u32;
 
+/// The terms of a memory: their ids in order, each as what it is more than the one before, seven bits a byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TermList(Box<[u8]>);
+
+impl TermList {
+    fn new(mut ids: Vec<TermId>) -> Self {
+        ids.sort_unstable();
+        let (mut bytes, mut before) = (Vec::new(), 0);
+        for id in ids {
+            let mut more = id - before;
+            while more >= 128 {
+                bytes.push(more as u8 | 128);
+                more >>= 7;
+            }
+            bytes.push(more as u8);
+            before = id;
+        }
+        Self(bytes.into())
+    }
+
+    /// The ids, in order.
+    pub fn iter(&self) -> impl Iterator<Item = TermId> {
+        let (mut bytes, mut before) = (self.0.iter(), 0);
+        std::iter::from_fn(move || {
+            let (mut more, mut shift) = (0, 0);
+            loop {
+                let byte = *bytes.next()?;
+                more |= TermId::from(byte & 127) << shift;
+                shift += 7;
+                if byte < 128 {
+                    before += more;
+                    return Some(before);
+                }
+            }
+        })
+    }
+}
+
 /// The inverted index.
 #[derive(Debug, Clone, Default)]
 pub struct Lexicon {
-    ids: FxHashMap<Box<str>, TermId>,
+    ids: FxHashMap<Arc<str>, TermId>,
+    /// By id.
+    names: Vec<Arc<str>>,
     /// By id.
     postings: Vec<Postings>,
     free: Vec<TermId>,
@@ -343,43 +384,57 @@ pub struct Lexicon {
 }
 
 impl Lexicon {
-    /// Adds the terms of the memory in `slot`, which holds none yet. Returns how many they are, with repeats.
-    pub fn insert(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) -> u32 {
+    /// Adds the terms of the memory in `slot`, which holds none yet. Returns how many they are, with repeats, and which.
+    pub fn insert(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) -> (u32, TermList) {
         let length = counts.iter().map(|(_, count)| count).sum::<u32>();
         self.lengths_sum += u64::from(length);
         self.memories += usize::from(length > 0);
+        let mut ids = Vec::with_capacity(counts.len());
         for (term, count) in counts {
-            let id = match self.ids.get(term) {
+            let id = match self.ids.get(&**term) {
                 Some(&id) => id,
-                None => {
-                    let id = self.free.pop().unwrap_or_else(|| {
-                        self.postings.push(Postings::default());
-                        self.postings.len() as TermId - 1
-                    });
-                    self.ids.insert(term.clone(), id);
-                    id
-                }
+                None => self.add(term),
             };
             self.postings[id as usize].insert(Posting { slot, count: *count });
+            ids.push(id);
         }
-        length
+        (length, TermList::new(ids))
     }
 
-    /// Takes the memory in `slot` out; `counts` are the terms that it was inserted with.
-    pub fn remove(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) {
-        let length = counts.iter().map(|(_, count)| count).sum::<u32>();
+    /// Takes the memory in `slot` out, which has these terms.
+    pub fn remove(&mut self, slot: Slot, terms: &TermList) {
+        let length = terms.iter().map(|id| self.postings(id).count(slot)).sum::<u32>();
         self.lengths_sum -= u64::from(length);
         self.memories -= usize::from(length > 0);
-        for (term, _) in counts {
-            let id = *self.ids.get(term).expect("its terms were inserted with it");
+        for id in terms.iter() {
             let list = &mut self.postings[id as usize];
             list.remove(slot);
             if list.is_empty() {
                 *list = Postings::default();
-                self.ids.remove(term);
+                self.ids.remove(&self.names[id as usize]);
                 self.free.push(id);
             }
         }
+    }
+
+    fn add(&mut self, term: &str) -> TermId {
+        let name: Arc<str> = term.into();
+        let id = self.free.pop().unwrap_or(self.postings.len() as TermId);
+        if id as usize == self.postings.len() {
+            self.postings.push(Postings::default());
+            self.names.push(name.clone());
+        }
+        self.names[id as usize] = name.clone();
+        self.ids.insert(name, id);
+        id
+    }
+
+    /// The terms of these ids with how often the memory in `slot` has them, ordered by term.
+    pub fn counts(&self, slot: Slot, terms: &TermList) -> Vec<(Box<str>, u32)> {
+        let count = |id: TermId| (Box::from(&*self.names[id as usize]), self.postings(id).count(slot));
+        let mut counts: Vec<_> = terms.iter().map(count).collect();
+        counts.sort_unstable();
+        counts
     }
 
     /// The id of a term that memories hold.
@@ -403,7 +458,8 @@ impl Lexicon {
             list.slots.capacity() * size_of::<Slot>() + list.repeats.capacity() * size_of::<Posting>()
         };
         let terms = self.ids.keys().map(|term| term.len()).sum::<usize>()
-            + self.ids.capacity() * (size_of::<(Box<str>, TermId)>() + 1);
+            + self.ids.capacity() * (size_of::<(Arc<str>, TermId)>() + 1)
+            + self.names.capacity() * size_of::<Arc<str>>();
         terms
             + self.postings.iter().map(postings).sum::<usize>()
             + self.postings.capacity() * size_of::<Postings>()
@@ -498,17 +554,27 @@ mod tests {
     fn removal_leaves_no_trace() {
         let of = |text: &str| counted(terms(text, Language::Auto));
         let mut lexicon = Lexicon::default();
-        lexicon.insert(3, &of("rain rain snow"));
-        lexicon.insert(1, &of("rain"));
+        let third = lexicon.insert(3, &of("rain rain snow")).1;
+        let first = lexicon.insert(1, &of("rain")).1;
+        assert_eq!(lexicon.counts(3, &third), of("rain rain snow"));
         assert_eq!(lexicon.dump()[0].1, [Posting { slot: 1, count: 1 }, Posting { slot: 3, count: 2 }]);
         let rain = lexicon.postings_of("rain");
         assert_eq!([0, 1, 2, 3].map(|slot| rain.count(slot)), [0, 1, 0, 2]);
         assert!(lexicon.postings_of("sun").is_empty());
         assert_eq!((lexicon.memories(), lexicon.length_mean()), (2, 2.0));
-        lexicon.remove(3, &of("rain rain snow"));
+        lexicon.remove(3, &third);
         assert_eq!(lexicon.dump(), [("rain", vec![Posting { slot: 1, count: 1 }])]);
-        lexicon.remove(1, &of("rain"));
+        lexicon.remove(1, &first);
         assert_eq!((lexicon.terms(), lexicon.memories(), lexicon.length_mean()), (0, 0, 1.0));
+    }
+
+    #[test]
+    fn term_lists_give_back_what_they_were_made_of() {
+        for ids in [vec![], vec![0], vec![5, 3, 700, 128, 127, u32::MAX, 1 << 14, 1 << 21, (1 << 28) - 1]] {
+            let mut sorted = ids.clone();
+            sorted.sort_unstable();
+            assert_eq!(TermList::new(ids).iter().collect::<Vec<_>>(), sorted);
+        }
     }
 
     #[test]

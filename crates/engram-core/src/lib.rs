@@ -25,6 +25,7 @@ pub mod learned;
 pub mod lexicon;
 pub mod limits;
 pub mod memory;
+pub mod payloads;
 mod platform;
 mod ragged;
 pub mod recall;

@@ -3,26 +3,29 @@
 //! `Ranking::base` and `Ranking::score`, and nowhere else.
 
 mod concepts;
+mod paths;
 mod resolve;
 mod words;
 
 use crate::Slot;
-use crate::activation::{Flow, Spread, VISITS_DEFAULT, Via, Walk, Way};
+use crate::activation::{Spread, VISITS_DEFAULT};
 use crate::alike::Alike;
 use crate::calibrate::{Evidence, abstain_below, relevance, relevance_range};
 use crate::confidence::{combined, objections, superseding};
-use crate::cue::{Answer, Cue, Hit, Parts, Path, RecallOptions, Step};
+use crate::cue::{Answer, Cue, Hit, Parts, RecallOptions};
 use crate::error::{Error, Result};
 use crate::graph::HubId;
 use crate::hnsw::{self, Wanted};
 use crate::id::Timestamp;
 use crate::lexicon::{Postings, idf};
+use crate::payloads::Tier;
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
 use crate::vector::{CueCode, Vectors};
 use crate::when::Interval;
 use crate::without::Part;
 use concepts::Gate;
+use paths::{leaves_out, reaches, walk};
 use resolve::Resolved;
 use words::{Bounds, LOOKED_UP_MAX, Text, Words, Worth};
 
@@ -204,10 +207,10 @@ pub fn activate(
             visible.map(|(slot, mass)| (*slot, mass / sum.max(1.0))).collect()
         }
     };
-    let visible = |slot| state.is_visible(slot, options.now, options.as_of);
+    let (visible, hops) = (|slot| reaches(state, options, slot), |slot| state.hops_of(slot));
     let spread = &mut scratch.spread;
     let budget = options.budget.unwrap_or(VISITS_DEFAULT);
-    let walk = walk(state, options, &visible);
+    let walk = walk(state, options, &visible, &hops);
     spread.spread(&walk, &seeds, budget, false);
     let mut activations: Vec<(Slot, f64)> = spread
         .activated()
@@ -219,7 +222,8 @@ pub fn activate(
     let activated = activations.len();
     activations.retain(|(slot, _)| options.filter.passes(state.record(*slot).memory()));
     activations.truncate(options.limit);
-    let (visits, residual, truncated) = (spread.visits, spread.residual, spread.truncated);
+    let (visits, residual, truncated) =
+        (spread.visits, spread.residual, spread.truncated || leaves_out(state));
     Ok(Activations { activations, activated, visits, residual, truncated })
 }
 
@@ -361,7 +365,7 @@ impl<'a> Ranking<'a> {
     /// always, and a quarter of the reading. `sharpen` mends it where it may decide what is a hit.
     fn similarity(&self, slot: Slot) -> Option<f32> {
         let (vectors, _) = self.vectors?;
-        if self.options.exact || vectors.get(slot).is_none() {
+        if self.options.exact || !vectors.has(slot) {
             return self.exact_similarity(slot);
         }
         Some(self.scratch.code.similarity(vectors.code(slot)))
@@ -370,9 +374,7 @@ impl<'a> Ranking<'a> {
     /// The same by its row.
     fn exact_similarity(&self, slot: Slot) -> Option<f32> {
         let (vectors, unit) = self.vectors?;
-        vectors
-            .get(slot)
-            .map(|_| vectors.similarity(slot, unit))
+        (vectors.has(slot).then(|| vectors.similarity(slot, unit)))
             .or_else(|| self.similarity_of_concept(slot, unit))
     }
 
@@ -402,7 +404,7 @@ impl<'a> Ranking<'a> {
         single.clear();
         window.clear();
         let slots = (0..end).step_by(step).map(|slot| slot as Slot);
-        for slot in slots.filter(|&slot| vectors.get(slot).is_some()) {
+        for slot in slots.filter(|&slot| vectors.has(slot)) {
             if let Some(own) = self.similarity(slot) {
                 single.push(own);
                 window.push(self.similarity_of_window(slot, own));
@@ -652,8 +654,7 @@ impl<'a> Ranking<'a> {
         let mut scratch = std::mem::take(&mut self.scratch.index);
         let passes = |slot| passes(self, slot);
         if self.options.exact {
-            let all =
-                (0..state.slots_end() as Slot).filter(|&slot| vectors.get(slot).is_some() && passes(slot));
+            let all = (0..state.slots_end() as Slot).filter(|&slot| vectors.has(slot) && passes(slot));
             found.extend(all.map(|slot| (slot, vectors.similarity(slot, unit))));
             keep_best(found, count);
         } else {
@@ -711,10 +712,10 @@ impl<'a> Ranking<'a> {
 
     fn spread(&mut self, seeds: &[(Slot, f64)]) {
         let (state, options) = (self.state, self.options);
-        let visible = |slot| state.is_visible(slot, options.now, options.as_of);
+        let (visible, hops) = (|slot| reaches(state, options, slot), |slot| state.hops_of(slot));
         let budget = options.budget.unwrap_or(VISITS_DEFAULT);
         let spread = &mut self.scratch.spread;
-        let walk = walk(state, options, &visible);
+        let walk = walk(state, options, &visible, &hops);
         spread.spread(&walk, seeds, budget, options.explain);
         let mut reached = std::mem::take(&mut self.scratch.lists.ranked);
         let spread = &self.scratch.spread;
@@ -740,9 +741,9 @@ impl<'a> Ranking<'a> {
         if weight_sum == 0.0 || self.is_without(Part::Bridges) {
             return;
         }
-        let visible = |slot| state.is_visible(slot, options.now, options.as_of);
+        let (visible, hops) = (|slot| reaches(state, options, slot), |slot| state.hops_of(slot));
         let budget = options.budget.unwrap_or(VISITS_DEFAULT);
-        let walk = walk(state, options, &visible);
+        let walk = walk(state, options, &visible, &hops);
         let seed_max = seeds.iter().map(|(_, mass)| *mass).fold(0.0, f64::max);
         let Scratch { namesakes: reached, words, bridges, lists, .. } = &mut *self.scratch;
         let weights = &words.weights;
@@ -793,7 +794,9 @@ impl<'a> Ranking<'a> {
         answer.abstain = answer.hits.iter().all(|hit| hit.relevance < abstain_below);
         answer.hits.retain(|hit| self.options.relevance_min.is_none_or(|min| hit.relevance >= min));
         answer.activated = self.scratch.pool.touched().len() + self.gate.looked_at;
-        answer.truncated = self.scratch.spread.truncated || self.words_are_cut;
+        let is_inexact = self.options.exact && self.state.tiers().memories[Tier::Cold as usize] > 0;
+        let is_cut = self.words_are_cut || leaves_out(self.state) || is_inexact;
+        answer.truncated = self.scratch.spread.truncated || is_cut;
     }
 
     /// What a memory was superseded by in the end comes right before it, unless it is ahead anyway.
@@ -844,11 +847,13 @@ impl<'a> Ranking<'a> {
         alike.clear();
         let mut beyond = 0.0;
         let state = self.state;
-        let text_of = |slot: Slot| state.record(slot).memory().content.as_deref();
+        // What is away is told apart by its fingerprint alone.
+        let text_of = |slot: Slot| state.content(slot).unwrap_or(None);
         for &(slot, score) in ranked {
             let content = text_of(slot).filter(|_| !self.is_without(Part::Duplicates));
             let text_at = |place: usize| text_of(hits[place].slot).unwrap_or("");
-            if let Some(first) = content.and_then(|text| alike.find_or_take(text, hits.len(), text_at)) {
+            let first = content.and_then(|text| alike.find_or_take(text, hits.len(), text_at));
+            if let Some(first) = first.or_else(|| self.same_payload(slot, hits)) {
                 hits[first].duplicates.push(slot);
                 continue;
             }
@@ -873,6 +878,19 @@ impl<'a> Ranking<'a> {
             hit.confidence = combined(self.state, hit.slot, &same, &hit.objections);
         }
         self.scratch.alike = alike;
+    }
+
+    /// The hit that has the same payload, where texts may be away.
+    fn same_payload(&self, slot: Slot, hits: &[Hit]) -> Option<usize> {
+        let state = self.state;
+        let (own, has_content) = (state.record(slot).fingerprint(), state.record(slot).has_content());
+        if !has_content
+            || state.tiers().memories[Tier::Cold as usize] == 0
+            || self.is_without(Part::Duplicates)
+        {
+            return None;
+        }
+        hits.iter().position(|hit| state.record(hit.slot).fingerprint() == own)
     }
 
     fn hit(&self, slot: Slot, evidence: Evidence) -> Hit {
@@ -931,49 +949,6 @@ impl<'a> Ranking<'a> {
             activation: if seed_max > 0.0 { (reached / seed_max).sqrt() as f32 } else { 0.0 },
             ..Evidence::default()
         }
-    }
-
-    fn paths(&self, slot: Slot) -> Vec<Path> {
-        let visible = |slot| self.is_visible(slot);
-        let walk = walk(self.state, self.options, &visible);
-        let ways = self.scratch.spread.ways(&walk, slot);
-        let step = |from: Option<Slot>, to: Slot, via: Option<Via>, weight: f64| Step {
-            via: via.map(|via| self.name(from.unwrap_or(to), &via)),
-            weight: weight as f32,
-            memory: to,
-        };
-        let path = |way: Way| {
-            let mut before = None;
-            let steps =
-                way.steps.into_iter().map(|(to, via, weight)| step(before.replace(to), to, via, weight));
-            Path { share: way.share as f32, steps: steps.collect() }
-        };
-        ways.into_iter().map(path).collect()
-    }
-
-    /// What users call the association that `via` took from a memory.
-    fn name(&self, from: Slot, via: &Via) -> String {
-        let graph = self.state.graph();
-        match via {
-            Via::Order(places) if *places > 0 => "next".into(),
-            Via::Order(_) => "previous".into(),
-            Via::Learned(_) => "learned".into(),
-            Via::Entity(id) => format!("entity:{}", graph.entity(*id).name),
-            Via::Link(at) => graph.kind(graph.out(from)[*at as usize].kind).to_string(),
-            Via::LinkBack(at) => format!("{}^-1", graph.kind(graph.incoming(from)[*at as usize].kind)),
-        }
-    }
-}
-
-/// The graph as activation walks it in this recall.
-fn walk<'a>(state: &'a SpaceState, options: &RecallOptions, visible: &'a dyn Fn(Slot) -> bool) -> Walk<'a> {
-    Walk {
-        graph: state.graph(),
-        memories: state.ranked(),
-        visible,
-        without: options.without,
-        flow: Flow::default(),
-        severed: &[],
     }
 }
 

@@ -37,6 +37,11 @@ impl<T: Pod> Rows<T> {
         self.width
     }
 
+    /// Rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Bytes in use.
     pub(crate) fn bytes(&self) -> usize {
         self.len * self.width * size_of::<T>()

@@ -191,6 +191,13 @@ impl Speeches {
         self.by_slot.get(slot as usize).copied().unwrap_or_default()
     }
 
+    /// How the memory in `slot` is told, by name.
+    pub fn speech(&self, slot: Slot) -> Speech {
+        let Told { speaker, questions, tells_time } = self.get(slot);
+        let speaker = speaker.map(|id| self.speakers[id as usize].name.clone());
+        Speech { speaker, questions, tells_time }
+    }
+
     /// Adds to `named` the speakers of at least two memories that the terms of a cue name.
     pub fn add_named(&self, terms: &Terms, named: &mut Vec<SpeakerId>) {
         if self.ids.is_empty() {

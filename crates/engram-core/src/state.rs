@@ -13,14 +13,20 @@ use crate::graph::{Graph, Place};
 use crate::hnsw::{Hnsw, HnswParams, Tuning};
 use crate::id::{MemoryId, Timestamp};
 use crate::learned::{LastUse, Row, TOGETHER_MAX, Used, one_more_trial};
-use crate::lexicon::{Language, Lexicon};
+use crate::lexicon::{Language, Lexicon, TermList};
 use crate::memory::{Link, Memory};
+use crate::payloads::{Heat, Home, Moves, Regions};
 use crate::speech::Speeches;
 use crate::vector::{Vectors, check_embedding, unit};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+mod payload;
+
+use payload::{Kept, Payloads};
+pub use payload::{Stub, Tiers, Use, fingerprint};
 
 /// Idempotency keys that a space remembers; the oldest make room.
 pub const KEYS_MAX: usize = 10_000;
@@ -110,6 +116,8 @@ pub enum Change {
     Settings(SpaceSettings),
     /// A request that carried an idempotency key was carried out.
     Keyed(Keyed),
+    /// Payloads have other homes. The memories are what they were.
+    Moved(Moves),
 }
 
 /// What is remembered of a request with an idempotency key.
@@ -123,10 +131,11 @@ pub struct Keyed {
     pub ids: Vec<MemoryId>,
 }
 
-/// A memory in its slot. Its vector lies in `Vectors`.
+/// A memory in its slot. Its vector lies in `Vectors`, its content here as long as it is hot.
 #[derive(Debug, Clone)]
 pub struct Record {
     memory: Memory,
+    kept: Kept,
     /// Version of the store that brought the id; it stays when the memory is replaced.
     pub arrival: u64,
     /// Version of the change that brought these values.
@@ -200,11 +209,29 @@ impl Clone for Uses {
 }
 
 impl Record {
-    /// The memory without its embedding.
+    /// The memory without its embedding, and without its content where that is not hot.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
 }
+
+/// Where a checkpoint had a memory, and what it was worth then.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// Its slot.
+    pub slot: Slot,
+    /// Version of the store that brought the id.
+    pub arrival: u64,
+    /// Version of the change that brought its values.
+    pub version: u64,
+    /// How it was used.
+    pub uses: Uses,
+    /// How its payload was fetched.
+    pub heat: Heat,
+}
+
+/// Heat beyond which a saved one is damaged: the clock would end some million half-lives from now.
+const HEAT_SAVED_MAX: u32 = u32::MAX / 2;
 
 /// Everything that is known of a space.
 #[derive(Debug, Clone)]
@@ -218,6 +245,11 @@ pub struct SpaceState {
     /// By the time they happened.
     times: BTreeSet<(Timestamp, Slot)>,
     vectors: Option<Vectors>,
+    /// What warm payloads lie in.
+    regions: Regions,
+    payloads: Payloads,
+    /// Hops that activation may take through the memories of each tier; 0 leaves it out.
+    hops: [u8; 3],
     /// By slot: 1 / length of the sum of the unit vectors of a memory and its neighbours in context.
     window_scales: Vec<f32>,
     index: Hnsw,
@@ -245,6 +277,9 @@ impl SpaceState {
             arrivals: BTreeMap::new(),
             times: BTreeSet::new(),
             vectors: None,
+            regions: Regions::default(),
+            payloads: Payloads::default(),
+            hops: [3, 2, 1],
             window_scales: Vec::new(),
             index: Hnsw::new(params),
             unindexed: BTreeSet::new(),
@@ -290,6 +325,7 @@ impl SpaceState {
             }
             Change::Settings(settings) => self.settle(settings),
             Change::Keyed(keyed) => self.remember_key(version, keyed),
+            Change::Moved(moves) => self.move_homes(moves),
         }
     }
 
@@ -299,24 +335,30 @@ impl SpaceState {
             settings.embedder = Some(Embedder::BUILTIN);
         }
         if let (Some(dimensions), None) = (settings.embedder.and_then(Embedder::dimensions), &self.vectors) {
-            self.vectors = Some(Vectors::new(dimensions, self.index.tuning().paging));
+            let mut vectors = Vectors::new(dimensions, self.index.tuning().paging);
+            *vectors.regions_mut() = self.regions.clone();
+            self.vectors = Some(vectors);
         }
         if settings.language == self.settings.language || self.is_empty() {
             self.settings = settings;
             return;
         }
-        // Only in recovery, from a checkpoint that was written while the space was emptied and settled anew.
+        // Only in recovery, from a checkpoint that was written while the space was emptied and settled anew. What cannot be
+        // read at once is deleted: the log does the same, for otherwise the language could not have changed.
         let all: Vec<Slot> = self.arrivals.values().copied().collect();
-        let places = all.into_iter().map(|slot| {
-            let Record { arrival, version, ref uses, .. } = *self.record(slot);
-            (slot, arrival, version, self.memory(slot), uses.clone())
-        });
-        let places: Vec<_> = places.collect();
-        places.iter().for_each(|(_, _, _, memory, _)| self.delete(&memory.id));
+        let places: Vec<_> = all
+            .into_iter()
+            .map(|slot| {
+                let Record { arrival, version, ref uses, .. } = *self.record(slot);
+                (slot, arrival, version, self.memory(slot), uses.clone(), self.record(slot).memory.id.clone())
+            })
+            .collect();
+        places.iter().for_each(|(.., id)| self.delete(id));
         self.settings = settings;
-        for (slot, arrival, version, memory, uses) in places {
+        for (slot, arrival, version, memory, uses, _) in places {
+            let Ok(memory) = memory else { continue };
             let analysis = Analysis::of(&memory, &settings);
-            self.place(slot, arrival, version, memory, &analysis);
+            self.place(slot, arrival, version, memory, &analysis, None);
             self.record_mut(slot).uses = uses;
         }
         self.finish_placing();
@@ -346,10 +388,8 @@ impl SpaceState {
             None => version,
         };
         // What says the same as before was learned before.
-        let kept = known.filter(|&slot| {
-            self.record(slot).memory.content == memory.content
-                && self.given_embedding(slot).map(<[f32]>::to_vec) == memory.embedding
-        });
+        let own = fingerprint(memory.content.as_deref(), memory.embedding.as_deref());
+        let kept = known.filter(|&slot| self.record(slot).kept.fingerprint == own);
         let uses = kept.map(|slot| self.record(slot).uses.clone());
         if let Some(slot) = known {
             self.clear(slot);
@@ -358,7 +398,7 @@ impl SpaceState {
             }
         }
         let slot = known.or_else(|| self.free.pop()).unwrap_or(self.records.len() as Slot);
-        self.place(slot, arrival, version, memory, analysis);
+        self.place(slot, arrival, version, memory, analysis, None);
         self.record_mut(slot).uses = uses.unwrap_or_default();
     }
 
@@ -404,22 +444,17 @@ impl SpaceState {
 
     /// Puts a memory from a checkpoint into its slot; live changes come through `apply`. A checkpoint is written while
     /// changes go on, so it may hold a memory twice, or two that had the slot in turn: the later counts. Ends with
-    /// `finish_placing`.
-    pub fn place_saved(
-        &mut self,
-        slot: Slot,
-        arrival: u64,
-        version: u64,
-        memory: Memory,
-        uses: Uses,
-        analysis: &Analysis,
-    ) {
+    /// `finish_placing`. With a stub the memory comes without its payload, and its analysis with nothing that needs it.
+    pub fn place_saved(&mut self, at: Saved, memory: Memory, analysis: &Analysis, stub: Option<&Stub>) {
+        let Saved { slot, arrival, version, uses, heat } = at;
         let occupant = self.get(slot).map(|record| record.memory.id.clone());
         for id in [Some(memory.id.clone()), occupant].into_iter().flatten() {
             self.delete(&id);
         }
-        self.place(slot, arrival, version, memory, analysis);
-        self.record_mut(slot).uses = uses;
+        self.payloads.clock.advance_to(heat.until().min(HEAT_SAVED_MAX));
+        self.place(slot, arrival, version, memory, analysis, stub);
+        let record = self.record_mut(slot);
+        (record.uses, record.kept.heat) = (uses, heat);
     }
 
     /// Makes the slots that nothing was placed into free for use.
@@ -429,7 +464,15 @@ impl SpaceState {
             (0..records.len() as Slot).rev().filter(|&slot| records[slot as usize].is_none()).collect();
     }
 
-    fn place(&mut self, slot: Slot, arrival: u64, version: u64, mut memory: Memory, analysis: &Analysis) {
+    fn place(
+        &mut self,
+        slot: Slot,
+        arrival: u64,
+        version: u64,
+        mut memory: Memory,
+        analysis: &Analysis,
+        stub: Option<&Stub>,
+    ) {
         if self.records.len() <= slot as usize {
             self.records.resize_with(slot as usize + 1, || None);
             self.window_scales.resize(slot as usize + 1, 0.0);
@@ -440,17 +483,15 @@ impl SpaceState {
             memory.embedding = None;
             self.concepts.insert(slot, &memory, |id| self.slots.get(id).copied());
         } else {
-            self.data_bytes += data_bytes(&memory);
             self.times.insert((memory.occurred_at, slot));
         }
         self.expiring += usize::from(memory.expires_at.is_some());
         let given = memory.embedding.take();
-        if let Some(embedding) = given.as_ref().or(analysis.embedding.as_ref()) {
-            let vectors = self.vectors.as_mut().expect("the settings say that this space has vectors");
-            vectors.set(slot, embedding);
-            self.unindexed.insert(slot);
-        }
-        self.graph.set_words(slot, self.lexicon.insert(slot, &analysis.terms));
+        let mut kept = self.kept(&memory, given.as_deref(), stub);
+        self.set_vector(slot, given.as_ref().or(analysis.embedding.as_ref()), stub);
+        let (words, terms) = self.lexicon.insert(slot, &analysis.terms);
+        self.graph.set_words(slot, words);
+        kept.terms = terms;
         self.graph.mention(slot, &analysis.entities);
         self.speeches.insert(slot, &analysis.speech);
         self.slots.insert(memory.id.clone(), slot);
@@ -462,7 +503,14 @@ impl SpaceState {
         self.graph.learned_mut().place(arrival, slot);
         let place = Place { occurred_at: memory.occurred_at, arrival, slot };
         let context = memory.context.clone();
-        self.records[slot as usize] = Some(Record { memory, arrival, version, uses: Uses::default() });
+        self.records[slot as usize] = Some(Record { memory, kept, arrival, version, uses: Uses::default() });
+        if stub.is_some() {
+            self.leave(slot);
+        }
+        self.count_payload(slot, true);
+        if !is_concept {
+            self.data_bytes += self.data_bytes_of(slot);
+        }
         if let Some(name) = context {
             self.graph.join_context(&name, place);
         }
@@ -473,14 +521,62 @@ impl SpaceState {
         concepts.into_iter().for_each(|concept| self.direct(concept));
     }
 
+    /// How the payload of a memory that comes is kept; `given` is its vector.
+    fn kept(&self, memory: &Memory, given: Option<&[f32]>, stub: Option<&Stub>) -> Kept {
+        let content = memory.content.as_deref();
+        Kept {
+            home: stub.map_or(Home::Log, |stub| stub.home),
+            is_here: stub.is_none(),
+            content_bytes: stub.map_or(content.map_or(0, str::len) as u32, |stub| stub.content_bytes),
+            fingerprint: stub.map_or_else(|| fingerprint(content, given), |stub| stub.fingerprint),
+            heat: Heat::new(&self.payloads.clock),
+            terms: TermList::default(),
+        }
+    }
+
+    fn set_vector(&mut self, slot: Slot, embedding: Option<&Vec<f32>>, stub: Option<&Stub>) {
+        let code = stub.and_then(|stub| stub.code.as_ref());
+        if embedding.is_none() && code.is_none() {
+            return;
+        }
+        let vectors = self.vectors.as_mut().expect("the settings say that this space has vectors");
+        let is_set = match (embedding, code) {
+            (Some(embedding), _) => {
+                vectors.set(slot, embedding);
+                true
+            }
+            (None, Some((code, inverse_norm))) => vectors.set_away(slot, code, *inverse_norm),
+            (None, None) => false,
+        };
+        if is_set {
+            self.unindexed.insert(slot);
+        }
+    }
+
+    /// What a memory counts for: its text, its vector at 4 bytes a number, its metadata as JSON.
+    fn data_bytes_of(&self, slot: Slot) -> u64 {
+        let record = self.record(slot);
+        let is_given = matches!(self.settings.embedder, Some(Embedder::Caller { .. }));
+        let payload = if is_given { self.payload_bytes(slot) } else { u64::from(record.kept.content_bytes) };
+        let metadata = &record.memory.metadata;
+        let metadata = match metadata.is_empty() {
+            true => 0,
+            false => serde_json::to_vec(metadata).expect("a JSON value always serialises").len() as u64,
+        };
+        payload + metadata
+    }
+
     /// Derives the direction of a concept from its sources, in the order of their ids.
     fn direct(&mut self, concept: Slot) {
         let links = concepts::sources(&self.record(concept).memory);
         // One that is on its way out still has its slot.
         let there = links.filter_map(|link| self.slot(&link.to)).filter(|&slot| self.get(slot).is_some());
         let sources: Vec<Slot> = there.collect();
+        // By codes, so that it is the same wherever the rows lie.
         let vectors = self.vectors.as_ref();
-        let mut rows = sources.iter().filter_map(|&source| vectors?.get(source)).map(unit);
+        let of_code =
+            |source: &Slot| vectors.filter(|all| all.has(*source)).map(|all| all.unit_of_code(*source));
+        let mut rows = sources.iter().filter_map(of_code);
         let sum = rows.next().map(|first| {
             rows.fold(first, |mut sum, row| {
                 sum.iter_mut().zip(row).for_each(|(a, b)| *a += b);
@@ -494,19 +590,19 @@ impl SpaceState {
 
     /// Takes all that is derived from the memory in `slot` out; the id keeps the slot.
     fn clear(&mut self, slot: Slot) {
+        self.count_payload(slot, false);
+        let data_bytes = self.data_bytes_of(slot);
         let record = self.records[slot as usize].take().expect("the slot is taken");
         let memory = &record.memory;
         if concepts::is_made(memory) {
             self.concepts.remove(slot, memory, |id| self.slots.get(id).copied());
         } else {
-            let vector_bytes = self.given_embedding(slot).map_or(0, |embedding| 4 * embedding.len() as u64);
-            self.data_bytes -= data_bytes(memory) + vector_bytes;
+            self.data_bytes -= data_bytes;
             self.times.remove(&(memory.occurred_at, slot));
         }
         let concepts = self.concepts.depart(&memory.id, slot);
         self.expiring -= usize::from(memory.expires_at.is_some());
-        let analysis = Analysis::of(memory, &self.settings);
-        self.lexicon.remove(slot, &analysis.terms);
+        self.lexicon.remove(slot, &record.kept.terms);
         self.graph.unmention(slot);
         self.speeches.remove(slot);
         for link in associations(memory) {
@@ -566,11 +662,10 @@ impl SpaceState {
     fn rescale(&mut self, slot: Slot) {
         let Some(vectors) = &self.vectors else { return };
         let window = [self.graph.previous(slot), Some(slot), self.graph.next(slot)];
-        let members: Vec<Slot> =
-            window.into_iter().flatten().filter(|&at| vectors.get(at).is_some()).collect();
+        let members: Vec<Slot> = window.into_iter().flatten().filter(|&at| vectors.has(at)).collect();
         let mut square = members.len() as f32;
         for (at, &a) in members.iter().enumerate() {
-            square += members[at + 1..].iter().map(|&b| 2.0 * vectors.similarity_between(a, b)).sum::<f32>();
+            square += members[at + 1..].iter().map(|&b| 2.0 * vectors.similarity_of_codes(a, b)).sum::<f32>();
         }
         // Vectors that cancel each other out leave no direction; such a window then says nothing.
         self.window_scales[slot as usize] = if square > 1e-6 { square.sqrt().recip() } else { 0.0 };
@@ -602,8 +697,7 @@ impl SpaceState {
                 return;
             }
             let record = self.records.get(slot as usize).and_then(Option::as_ref);
-            let current =
-                record.is_some_and(|record| record.version == version) && vectors.get(slot).is_some();
+            let current = record.is_some_and(|record| record.version == version) && vectors.has(slot);
             if !current {
                 index.remove(vectors, slot);
             }
@@ -674,25 +768,23 @@ impl SpaceState {
         self.records[slot as usize].as_mut().expect("the slot was taken from this state")
     }
 
-    /// The vector of a memory, given (then verbatim) or derived.
-    pub fn embedding(&self, slot: Slot) -> Option<&[f32]> {
-        self.vectors.as_ref()?.get(slot).or_else(|| self.concepts.direction(slot))
+    /// Whether a memory has a vector of its own, given or derived, wherever it lies.
+    pub fn has_vector(&self, slot: Slot) -> bool {
+        self.vectors.as_ref().is_some_and(|vectors| vectors.has(slot))
     }
 
-    /// The vector that came with a memory, verbatim.
-    fn given_embedding(&self, slot: Slot) -> Option<&[f32]> {
-        match self.settings.embedder {
-            Some(Embedder::Caller { .. }) => self.vectors.as_ref()?.get(slot),
-            Some(Embedder::Builtin { .. } | Embedder::None) | None => None,
+    /// The vector of a memory, given (then verbatim) or derived, or the direction of a concept; none where it has none, or
+    /// is away.
+    pub fn row(&self, slot: Slot) -> Option<&[f32]> {
+        self.vectors.as_ref().and_then(|vectors| vectors.get(slot)).or_else(|| self.concepts.direction(slot))
+    }
+
+    /// The same scaled to length 1; by its code where it is away.
+    pub fn unit(&self, slot: Slot) -> Option<Vec<f32>> {
+        match self.concepts.direction(slot) {
+            Some(direction) => Some(direction.to_vec()),
+            None => self.vectors.as_ref()?.unit(slot),
         }
-    }
-
-    /// A copy of a memory as it was given, with its embedding where it came with one. A concept that consolidation made
-    /// has one where its sources came with theirs.
-    pub fn memory(&self, slot: Slot) -> Memory {
-        let is_given = matches!(self.settings.embedder, Some(Embedder::Caller { .. }));
-        let embedding = self.embedding(slot).filter(|_| is_given).map(<[f32]>::to_vec);
-        Memory { embedding, ..self.record(slot).memory.clone() }
     }
 
     /// Slots in order of arrival, from the first that arrived after `after` on.
@@ -818,9 +910,11 @@ impl SpaceState {
         for (id, slot) in &self.slots {
             let record = self.record(*slot);
             lines.push(format!(
-                "{id}: {:?} {:?} {} {} {:?}",
-                record.memory,
-                self.embedding(*slot),
+                "{id}: {:?} {:x} {:?} {:?} {} {} {:?}",
+                Memory { content: None, ..record.memory.clone() },
+                record.kept.fingerprint,
+                self.vectors.as_ref().and_then(|vectors| vectors.code_bytes(*slot)),
+                self.concepts.direction(*slot),
                 self.window_scale(*slot),
                 self.speeches.dump(*slot),
                 record.uses.strength()
@@ -850,9 +944,7 @@ impl SpaceState {
         times.sort();
         lines.push(format!("times: {}", times.join(", ")));
         lines.push(format!("{} bytes, {} words on average", self.data_bytes, self.lexicon.length_mean()));
-        let has_vector =
-            |slot: Slot| self.vectors.as_ref().is_some_and(|vectors| vectors.get(slot).is_some());
-        let with_vector = self.slots.values().filter(|slot| has_vector(**slot)).count();
+        let with_vector = self.slots.values().filter(|slot| self.has_vector(**slot)).count();
         let indexed = self.slots.values().filter(|slot| self.index.contains(**slot)).count();
         assert_eq!(indexed, self.index.len(), "the index holds no slot that is free");
         assert_eq!(
@@ -870,16 +962,4 @@ impl SpaceState {
 fn associations(memory: &Memory) -> impl Iterator<Item = &Link> {
     let is_concept = concepts::is_made(memory);
     memory.links.iter().filter(move |link| !is_concept || link.kind != concepts::DERIVED_FROM)
-}
-
-/// What a memory counts for: its text, its vector at 4 bytes a number, its metadata as JSON.
-fn data_bytes(memory: &Memory) -> u64 {
-    let text = memory.content.as_ref().map_or(0, String::len);
-    let vector = memory.embedding.as_ref().map_or(0, |embedding| 4 * embedding.len());
-    let metadata = if memory.metadata.is_empty() {
-        0
-    } else {
-        serde_json::to_vec(&memory.metadata).expect("a JSON value always serialises").len()
-    };
-    (text + vector + metadata) as u64
 }

@@ -2,11 +2,13 @@
 //! recall read; row `slot` belongs to the memory in that slot. Beside each row lies its code, a quarter of its size: one
 //! int8 a number, in two halves, which is what the index compares, because reading rows is what limits it. Codes depend on
 //! the direction of a row only, up to rounding, so copies of a vector have one code; equal codes have cosine 1 up to rounding.
+//! Every code is in memory; a row is in memory, in a region, or away (`payloads`), and is then known by its code.
 
 use crate::Slot;
 use crate::error::{Error, Result};
 use crate::kernels::{CodeLine, CueLine, LINE_NUMBERS, dot, dot_coarse, dot_code, halve, prefetch, widen};
 use crate::limits::DIMENSIONS_MAX;
+use crate::payloads::Regions;
 pub use crate::platform::Paging;
 use crate::rows::Rows;
 
@@ -81,6 +83,16 @@ impl CueCode {
         self.inverse_norm = code.inverse_norm;
     }
 
+    /// Becomes the code of these bytes, a signed number each.
+    fn set_bytes(&mut self, bytes: &[u8]) {
+        self.lines.clear();
+        self.lines.resize(lines_of(bytes.len()), EMPTY_CUE_LINE);
+        for (line, bytes) in self.lines.iter_mut().zip(bytes.chunks(LINE_NUMBERS)) {
+            line.0.iter_mut().zip(bytes).for_each(|(number, byte)| *number = byte.cast_signed());
+        }
+        self.finish();
+    }
+
     fn finish(&mut self) {
         let numbers = || self.lines.iter().flat_map(|line| &line.0).map(|&number| i32::from(number));
         self.sum = numbers().sum();
@@ -135,7 +147,13 @@ fn encode(embedding: &[f32], lines: &mut [CueLine]) {
 /// The vectors of a space, one row a slot, verbatim, with the factor that makes each row unit length, and the code.
 #[derive(Debug, Clone)]
 pub struct Vectors {
+    /// By `RowAt::Here`.
     rows: Rows<f32>,
+    /// Rows that nothing stands in.
+    free: Vec<u32>,
+    /// By slot.
+    places: Vec<RowAt>,
+    regions: Regions,
     /// 1 / length of the row; 0 where the slot has no vector.
     inverse_norms: Vec<f32>,
     /// The upper halves of the codes, which most comparisons read alone.
@@ -147,6 +165,18 @@ pub struct Vectors {
     /// Memory for making a code.
     code: CueCode,
     spread: Spread,
+}
+
+/// Where a row lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum RowAt {
+    /// In memory, at this number.
+    Here(u32),
+    /// In a region.
+    Region { region: u32, at: u32 },
+    /// Where it cannot be read at once; or the slot has no vector.
+    #[default]
+    Away,
 }
 
 /// Sums over all codes of a space, which say how far apart its vectors are. Integers, so that the order does not matter.
@@ -191,6 +221,9 @@ impl Vectors {
         assert!((1..=DIMENSIONS_MAX).contains(&dimensions), "checked when the space was made");
         Self {
             rows: Rows::new(dimensions, paging),
+            free: Vec::new(),
+            places: Vec::new(),
+            regions: Regions::default(),
             inverse_norms: Vec::new(),
             coarse: Rows::new(lines_of(dimensions), paging),
             fine: Rows::new(lines_of(dimensions), paging),
@@ -211,6 +244,8 @@ impl Vectors {
             + self.coarse.bytes()
             + self.fine.bytes()
             + (self.inverse_norms.capacity() + self.code_inverse_norms.capacity()) * size_of::<f32>()
+            + self.places.capacity() * size_of::<RowAt>()
+            + self.free.capacity() * size_of::<u32>()
             + self.spread.codes.capacity() * size_of::<i64>()
     }
 
@@ -219,34 +254,94 @@ impl Vectors {
         self.inverse_norms.len()
     }
 
-    /// Makes room for the row of `slot`.
+    /// Makes room for the vector of `slot`.
     pub fn reserve(&mut self, slot: Slot) {
         let slots = slot as usize + 1;
         if slots > self.inverse_norms.len() {
             self.inverse_norms.resize(slots, 0.0);
             self.code_inverse_norms.resize(slots, 0.0);
-            self.rows.grow(slots);
+            self.places.resize(slots, RowAt::Away);
             self.coarse.grow(slots);
             self.fine.grow(slots);
         }
     }
 
-    /// Sets the row of `slot`. The embedding has passed `check_embedding` and has the right dimension.
+    /// Sets the vector of `slot`, its row in memory. The embedding has passed `check_embedding` and has the right dimension.
     pub fn set(&mut self, slot: Slot, embedding: &[f32]) {
-        assert_eq!(embedding.len(), self.dimensions(), "checked before the change was logged");
         self.clear(slot);
         self.reserve(slot);
-        self.rows.row_mut(slot).copy_from_slice(embedding);
-        self.inverse_norms[slot as usize] = 1.0 / norm(embedding);
         self.code.set(embedding);
-        self.code_inverse_norms[slot as usize] = self.code.inverse_norm;
-        halve(&self.code.lines, self.coarse.row_mut(slot), self.fine.row_mut(slot));
-        self.spread.count(&self.code, embedding.len(), 1);
+        self.set_code(slot, 1.0 / norm(embedding));
+        self.bring(slot, embedding);
     }
 
-    /// Forgets the row of `slot`.
+    /// Sets the vector of `slot` to one whose row lies elsewhere: by its code, as `code_bytes` gave it, and 1 / length of
+    /// the row. False where these are no code of this space.
+    pub(crate) fn set_away(&mut self, slot: Slot, code: &[u8], inverse_norm: f32) -> bool {
+        let fits = code.len() == self.dimensions() && code.iter().any(|&byte| byte != 0);
+        if !fits || !inverse_norm.is_normal() || inverse_norm < 0.0 {
+            return false;
+        }
+        self.clear(slot);
+        self.reserve(slot);
+        self.code.set_bytes(code);
+        self.set_code(slot, inverse_norm);
+        true
+    }
+
+    fn set_code(&mut self, slot: Slot, inverse_norm: f32) {
+        self.inverse_norms[slot as usize] = inverse_norm;
+        self.code_inverse_norms[slot as usize] = self.code.inverse_norm;
+        halve(&self.code.lines, self.coarse.row_mut(slot), self.fine.row_mut(slot));
+        self.spread.count(&self.code, self.rows.width(), 1);
+    }
+
+    /// The code of a vector, a byte a number, and 1 / length of its row.
+    pub(crate) fn code_bytes(&self, slot: Slot) -> Option<(Vec<u8>, f32)> {
+        self.has(slot)
+            .then(|| (self.numbers(slot).map(i8::cast_unsigned).collect(), self.inverse_norms[slot as usize]))
+    }
+
+    /// The numbers of a code.
+    fn numbers(&self, slot: Slot) -> impl Iterator<Item = i8> {
+        let mut code = CueCode::default();
+        code.set_row(self.code(slot));
+        let count = self.dimensions();
+        code.lines.into_iter().flat_map(|line| line.0).take(count)
+    }
+
+    /// Puts the row of a vector into memory.
+    pub(crate) fn bring(&mut self, slot: Slot, embedding: &[f32]) {
+        assert_eq!(embedding.len(), self.dimensions(), "checked before the change was logged");
+        let row = match self.places[slot as usize] {
+            RowAt::Here(row) => row,
+            RowAt::Region { .. } | RowAt::Away => self.free.pop().unwrap_or_else(|| {
+                let row = self.rows.len() as u32;
+                self.rows.grow(row as usize + 1);
+                row
+            }),
+        };
+        self.rows.row_mut(row).copy_from_slice(embedding);
+        self.places[slot as usize] = RowAt::Here(row);
+    }
+
+    /// Leaves the row of a vector to `place`, which has it, and frees its memory for others.
+    pub(crate) fn leave(&mut self, slot: Slot, place: RowAt) {
+        if let RowAt::Here(row) = self.places[slot as usize] {
+            self.rows.row_mut(row).fill(0.0);
+            self.free.push(row);
+        }
+        self.places[slot as usize] = place;
+    }
+
+    /// Where rows that are not in memory may lie.
+    pub(crate) fn regions_mut(&mut self) -> &mut Regions {
+        &mut self.regions
+    }
+
+    /// Forgets the vector of `slot`.
     pub fn clear(&mut self, slot: Slot) {
-        if self.get(slot).is_none() {
+        if !self.has(slot) {
             return;
         }
         let mut code = std::mem::take(&mut self.code);
@@ -255,30 +350,60 @@ impl Vectors {
         self.code = code;
         self.inverse_norms[slot as usize] = 0.0;
         self.code_inverse_norms[slot as usize] = 0.0;
-        self.rows.row_mut(slot).fill(0.0);
+        self.leave(slot, RowAt::Away);
     }
 
-    /// The row as given, or `None` where the slot has no vector.
+    /// Whether the slot has a vector, wherever its row is.
+    #[inline]
+    pub fn has(&self, slot: Slot) -> bool {
+        self.inverse_norms.get(slot as usize).is_some_and(|&scale| scale > 0.0)
+    }
+
+    /// The row as given, or `None` where the slot has no vector or its row is away.
     pub fn get(&self, slot: Slot) -> Option<&[f32]> {
-        (*self.inverse_norms.get(slot as usize)? > 0.0).then(|| self.row(slot))
+        match *self.places.get(slot as usize)? {
+            RowAt::Here(row) => Some(self.rows.row(row)),
+            RowAt::Region { region, at } => self.regions.row(region, at, self.dimensions()),
+            RowAt::Away => None,
+        }
     }
 
-    /// Cosine of the row with a unit vector. The slot must have a vector.
+    /// The vector scaled to length 1: of its row, or where that is away, of its code.
+    pub fn unit(&self, slot: Slot) -> Option<Vec<f32>> {
+        if !self.has(slot) {
+            return None;
+        }
+        Some(self.get(slot).map_or_else(|| self.unit_of_code(slot), unit))
+    }
+
+    /// The code of a vector scaled to length 1: the same whether the row is here or not, off by .004 at most as a direction.
+    pub fn unit_of_code(&self, slot: Slot) -> Vec<f32> {
+        let scale = self.code_inverse_norms[slot as usize];
+        self.numbers(slot).map(|number| f32::from(number) * scale).collect()
+    }
+
+    /// Cosine of the row with a unit vector, or where the row is away, of its code. The slot must have a vector.
     #[inline]
     pub fn similarity(&self, slot: Slot, unit: &[f32]) -> f32 {
-        scaled_dot(self.row(slot), unit, self.inverse_norms[slot as usize], 1.0)
+        match self.get(slot) {
+            Some(row) => scaled_dot(row, unit, self.inverse_norms[slot as usize], 1.0),
+            None => dot(&self.unit_of_code(slot), unit),
+        }
     }
 
-    /// Cosine of two rows. Both slots must have a vector.
-    #[inline]
-    pub fn similarity_between(&self, a: Slot, b: Slot) -> f32 {
-        scaled_dot(self.row(a), self.row(b), self.inverse_norms[a as usize], self.inverse_norms[b as usize])
+    /// Cosine of the codes of two vectors, whichever comes first. Both slots must have one.
+    pub fn similarity_of_codes(&self, a: Slot, b: Slot) -> f32 {
+        let mut code = CueCode::default();
+        code.set_row(self.code(a));
+        code.similarity(self.code(b))
     }
 
     /// Asks the processor to fetch the row, which will be compared soon.
     #[inline]
     pub fn prefetch(&self, slot: Slot) {
-        prefetch(self.row(slot));
+        if let Some(&RowAt::Here(row)) = self.places.get(slot as usize) {
+            prefetch(self.rows.row(row));
+        }
     }
 
     /// Whether the upper halves of codes tell these vectors apart well enough to walk by them: not where a few numbers
@@ -319,11 +444,6 @@ impl Vectors {
         self.prefetch_coarse(slot);
         self.prefetch_fine(slot);
     }
-
-    #[inline]
-    fn row(&self, slot: Slot) -> &[f32] {
-        self.rows.row(slot)
-    }
 }
 
 /// Scales whose product lies in this range leave room for every sum on the way to the dot product in f32.
@@ -353,7 +473,8 @@ mod tests {
         }
         for a in 0..5 {
             for b in 0..5 {
-                assert!((vectors.similarity_between(a, b) - 1.0).abs() < 1e-6, "{a} {b}");
+                assert!((vectors.similarity_of_codes(a, b) - 1.0).abs() < 1e-6, "{a} {b}");
+                assert!((vectors.similarity(a, &vectors.unit(b).unwrap()) - 1.0).abs() < 1e-6, "{a} {b}");
             }
             assert!((vectors.similarity(a, &[1.0, 0.0]) - 0.6).abs() < 1e-6, "{a}");
         }
@@ -366,7 +487,7 @@ mod tests {
         vectors.set(0, &[0.0, 0.0, 0.5]);
         assert_eq!(vectors.get(2), Some(&[3.0, 0.0, 4.0][..]));
         assert_eq!(vectors.get(1), None);
-        assert!((vectors.similarity_between(0, 2) - 0.8).abs() < 1e-6);
+        assert!((vectors.similarity(0, &vectors.unit(2).unwrap()) - 0.8).abs() < 1e-6);
         assert!((vectors.similarity(2, &unit(&[6.0, 0.0, 0.0])) - 0.6).abs() < 1e-6);
         vectors.clear(2);
         assert_eq!(vectors.get(2), None);

@@ -27,6 +27,7 @@ fn walk(graph: &Graph) -> Walk<'_> {
         visible: &|_| true,
         without: Without::default(),
         flow: Flow::default(),
+        hops: None,
         severed: &[],
     }
 }

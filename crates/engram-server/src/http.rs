@@ -20,6 +20,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post, put};
+use engram::Tier;
 use engram::clock::Stopwatch;
 use engram::config::{Config, Machine};
 use std::net::IpAddr;
@@ -77,9 +78,7 @@ impl App {
             cpus: self.machine.cores,
             numa_nodes: self.machine.numa_nodes,
             spaces: held.spaces as usize,
-            memories: [("hot", held.memories), ("warm", 0), ("cold", 0)]
-                .map(|(tier, count)| (tier.to_owned(), count))
-                .into(),
+            memories: Tier::ALL.map(|tier| (tier.as_str().to_owned(), held.memories[tier as usize])).into(),
             data_bytes: held.data_bytes,
             memory_bytes: self.metrics.memory_bytes(),
             resident_bytes: process.resident_bytes,

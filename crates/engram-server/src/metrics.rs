@@ -6,7 +6,7 @@ use crate::error::{ApiError, Problem};
 use crate::process::Process;
 use crate::service::Fetches;
 use engram::clock::{Clock, Stopwatch};
-use engram::{Engine, SpaceSummary};
+use engram::{Engine, SpaceSummary, Tier};
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -214,7 +214,10 @@ impl Metrics {
     pub(crate) fn render(&self, engine: &Engine) -> Result<String, ApiError> {
         let held = Held::of(engine);
         self.0.data_bytes.set(i64::try_from(held.data_bytes).unwrap_or(i64::MAX));
-        self.0.tiers.with_label_values(&["hot"]).set(i64::try_from(held.memories).unwrap_or(i64::MAX));
+        for (tier, memories) in Tier::ALL.iter().zip(held.memories) {
+            let gauge = self.0.tiers.with_label_values(&[tier.as_str()]);
+            gauge.set(i64::try_from(memories).unwrap_or(i64::MAX));
+        }
         self.0.spaces.set(i64::try_from(held.spaces).unwrap_or(i64::MAX));
         if let Some(bytes) = self.memory_bytes() {
             self.0.memory_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -269,8 +272,8 @@ impl Series {
                 self.reasons.with_label_values(&[name, problem.reason()]);
             }
         }
-        for tier in ["hot", "warm", "cold"] {
-            self.tiers.with_label_values(&[tier]).set(0);
+        for tier in Tier::ALL {
+            self.tiers.with_label_values(&[tier.as_str()]).set(0);
         }
         let start = Clock::system().now().0 as f64 / 1e6 - self.started.elapsed().as_secs_f64();
         registered(&self.registry, || {
@@ -289,7 +292,8 @@ impl Series {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Held {
     pub(crate) spaces: u64,
-    pub(crate) memories: u64,
+    /// By tier.
+    pub(crate) memories: [u64; 3],
     pub(crate) data_bytes: u64,
     pub(crate) log_bytes: u64,
     pub(crate) unindexed: u64,
@@ -311,7 +315,8 @@ impl Held {
         };
         names.iter().filter_map(summary).fold(Held::default(), |held, summary: SpaceSummary| Held {
             spaces: held.spaces + 1,
-            memories: held.memories + summary.memories as u64,
+            memories: Tier::ALL
+                .map(|tier| held.memories[tier as usize] + summary.tiers[tier as usize] as u64),
             data_bytes: held.data_bytes + summary.data_bytes,
             log_bytes: held.log_bytes + summary.log_bytes,
             unindexed: held.unindexed + summary.unindexed as u64,

@@ -11,7 +11,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Process {
     /// Time on all cores since start, to 10 ms.
     pub cpu: Option<Duration>,
-    /// Resident memory.
+    /// Resident memory, without the pages of mapped files, which the system takes back when it needs them.
     pub resident_bytes: Option<u64>,
 }
 
@@ -24,8 +24,11 @@ impl Process {
 
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    Some((kib("RssAnon:")? + kib("RssShmem:")?) * 1024)
 }
 
 fn cpu() -> Option<Duration> {

@@ -11,7 +11,8 @@ use engram::{
 };
 use engram_core::associate::Analysis;
 use engram_core::learned::{LastUse, Row};
-use engram_core::state::{Change, SpaceState, Uses};
+use engram_core::payloads::Heat;
+use engram_core::state::{Change, Saved, SpaceState, Uses};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ impl World {
         let vfs = FaultyVfs::new(fault_seed);
         let now = Arc::new(AtomicI64::new(0));
         let clock = now.clone();
+        // Two of three seeds put payloads into segments, and have little room in memory for them.
+        let has_tiers = rng.u8(..3) > 0;
         let options = Options {
             sync,
             hnsw: PARAMS,
@@ -64,6 +67,8 @@ impl World {
             checkpoint_bytes: rng.u64(300..3000),
             segment_bytes_max: rng.u64(200..2500),
             log_direct_io: rng.bool(),
+            hot_bytes_max: if has_tiers { rng.u64(0..600) } else { u64::MAX },
+            settled_bytes_min: if has_tiers { rng.u64(0..300) } else { u64::MAX },
             vfs: Arc::new(vfs.clone()),
             clock: Clock::driven(move || Timestamp(clock.load(Ordering::Relaxed))),
             ..Options::new(FOLDER)
@@ -313,7 +318,8 @@ fn rebuilt(space: &ModelSpace, memories: &[Memory]) -> SpaceState {
         let trials = space.habits.get(&memory.id).map_or(0, |habit| habit.trials);
         let uses = Uses::saved(space.strengths.get(&memory.id).copied(), trials, 0, 0);
         let version = u64::from(slot) + 2;
-        state.place_saved(slot, version, version, memory.clone(), uses, &analysis);
+        let at = Saved { slot, arrival: version, version, uses, heat: Heat::default() };
+        state.place_saved(at, memory.clone(), &analysis, None);
     }
     state.finish_placing();
     let arrival = |id: &MemoryId| {

@@ -1,20 +1,23 @@
 //! Changes and checkpoints as bytes, and back. The first byte is the version of the encoding; the rest is postcard.
 //! Reading checks everything that the model relies on, so that a damaged or hostile file is an error, not a panic.
 
+use engram_core::associate::Analysis;
 use engram_core::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::learned::{LastUse, Row};
 use engram_core::lexicon::Language;
 use engram_core::memory::{Link, Memory, MemoryKind, check_link};
-use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, Uses};
+use engram_core::payloads::{Heat, Home, Move, Moves};
+use engram_core::speech::Speech;
+use engram_core::state::{Change, Embedder, Keyed, Saved, SpaceSettings, Stub, Uses};
 use engram_core::vector::check_embedding;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 
-/// Version of the encoding of changes. 1 had settings without `forget_below`, and is read, too.
-const CHANGES_VERSION: u8 = 2;
-/// Version of the encoding of checkpoints. 1 knew nothing of what use teaches, and is read, too.
-const PARTS_VERSION: u8 = 2;
+/// Version of the encoding of changes. 1 had settings without `forget_below`, 2 no payloads that move; both are read, too.
+const CHANGES_VERSION: u8 = 3;
+/// Version of the encoding of checkpoints. 1 knew nothing of what use teaches, 2 had every payload in it; both are read, too.
+const PARTS_VERSION: u8 = 3;
 
 /// One change of the log.
 #[derive(Serialize, Deserialize)]
@@ -29,6 +32,19 @@ enum Wire<'a> {
     Keyed(WireKeyed<'a>),
     /// Settings with `forget_below`, which those above knew nothing of.
     Settled(WireSettings<'a>, f32),
+    Moved(#[serde(borrow)] Option<(u32, &'a str)>, Vec<WireMove>),
+}
+
+/// Arrival, version, and where the payload is kept.
+#[derive(Serialize, Deserialize)]
+struct WireMove(u64, u64, WireHome);
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+enum WireHome {
+    /// The number of a segment, and a place in it.
+    Segment(u32, u32),
+    /// The number of a cold file, and a row in it.
+    Cold(u32, u32),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,6 +149,33 @@ enum WirePart<'a> {
     IndexBytes(#[serde(borrow)] &'a serde_bytes::Bytes),
     Learned(WireLastUse, Vec<WireRow>),
     Settled(WireSettings<'a>, f32),
+    /// Slot, arrival, version, heat.
+    Kept(u32, u64, u64, u32, WireUses, WireMemory<'a>, WireStub<'a>, WireAnalysis<'a>),
+    /// Numbers and names of cold files.
+    Files(#[serde(borrow)] Vec<(u32, &'a str)>),
+}
+
+/// What is known of a payload that lies elsewhere.
+#[derive(Serialize, Deserialize)]
+struct WireStub<'a> {
+    home: WireHome,
+    content_bytes: u32,
+    fingerprint: u64,
+    /// A byte a number, and 1 / length of the row.
+    #[serde(borrow)]
+    code: Option<(&'a serde_bytes::Bytes, f32)>,
+}
+
+/// What is made of a text that lies elsewhere.
+#[derive(Serialize, Deserialize)]
+struct WireAnalysis<'a> {
+    #[serde(borrow)]
+    terms: Vec<(&'a str, u32)>,
+    #[serde(borrow)]
+    entities: Vec<(&'a str, u32)>,
+    speaker: Option<&'a str>,
+    questions: f32,
+    tells_time: bool,
 }
 
 /// The newest request that used memories: version, time, arrivals.
@@ -156,6 +199,10 @@ pub(crate) enum Part {
     IndexVersions(Vec<(u32, u64)>),
     /// The next piece of the index.
     IndexBytes(Vec<u8>),
+    /// A memory whose payload lies elsewhere, with what is known of that.
+    Kept { at: Saved, memory: Box<Memory>, stub: Stub, analysis: Box<Analysis> },
+    /// The names of cold files.
+    Files(Vec<(u32, String)>),
     /// Some of what use has taught, and the newest request that taught.
     Learned { last: LastUse, rows: Vec<Row> },
 }
@@ -180,6 +227,11 @@ pub(crate) fn encode_changes<'a>(changes: impl Iterator<Item = &'a Change>) -> V
                 extend(bytes, &Wire::Settled(wire_settings(settings), settings.forget_below))
             }
             Change::Keyed(keyed) => extend(bytes, &Wire::Keyed(wire_keyed(keyed))),
+            Change::Moved(Moves { file, moves }) => {
+                let wire = |one: &Move| Some(WireMove(one.arrival, one.version, wire_home(one.home)?));
+                let file = file.as_ref().map(|(number, name)| (*number, name.as_str()));
+                extend(bytes, &Wire::Moved(file, moves.iter().filter_map(wire).collect()))
+            }
         };
     }
     bytes
@@ -211,6 +263,12 @@ pub(crate) fn decode_changes(bytes: &[u8]) -> Result<Vec<Change>, String> {
             Wire::Settings(settings) => Change::Settings(read_settings(&settings, 0.0)?),
             Wire::Settled(settings, below) => Change::Settings(read_settings(&settings, below)?),
             Wire::Keyed(keyed) => Change::Keyed(read_keyed(&keyed)?),
+            Wire::Moved(file, moves) => {
+                let read =
+                    |WireMove(arrival, version, home)| Move { arrival, version, home: read_home(home) };
+                let file = file.map(|(number, name)| (number, name.to_string()));
+                Change::Moved(Moves { file, moves: moves.into_iter().map(read).collect() })
+            }
         });
     }
     Ok(changes)
@@ -234,6 +292,19 @@ pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
             let last = WireLastUse(last.version, last.at.0, last.arrivals.clone());
             extend(bytes, &WirePart::Learned(last, rows))
         }
+        Part::Kept { at, memory, stub, analysis } => with_memory(memory, |wire| {
+            let Saved { slot, arrival, version, uses, heat } = at;
+            let (stub, analysis) = (wire_stub(stub), wire_analysis(analysis));
+            let uses = wire_uses(uses);
+            extend(
+                bytes,
+                &WirePart::Kept(*slot, *arrival, *version, heat.until(), uses, wire, stub, analysis),
+            )
+        }),
+        Part::Files(files) => {
+            let files = files.iter().map(|(number, name)| (*number, name.as_str())).collect();
+            extend(bytes, &WirePart::Files(files))
+        }
     }
 }
 
@@ -255,7 +326,75 @@ pub(crate) fn decode_part(bytes: &[u8]) -> Result<Part, String> {
             last: LastUse { version, at: Timestamp(at), arrivals },
             rows: rows.into_iter().map(read_row).collect::<Result<_, _>>()?,
         },
+        WirePart::Kept(slot, arrival, version, heat, uses, memory, stub, analysis) => Part::Kept {
+            at: Saved { slot, arrival, version, uses: read_uses(&uses)?, heat: Heat::saved(heat) },
+            memory: Box::new(read_memory(memory)?),
+            stub: read_stub(&stub),
+            analysis: Box::new(read_analysis(&analysis)),
+        },
+        WirePart::Files(files) => {
+            Part::Files(files.into_iter().map(|(number, name)| (number, name.to_string())).collect())
+        }
     })
+}
+
+/// None for what the log itself keeps, which nothing moves to.
+fn wire_home(home: Home) -> Option<WireHome> {
+    match home {
+        Home::Log => None,
+        Home::Region { region, at } => Some(WireHome::Segment(region, at)),
+        Home::Away { file, row } => Some(WireHome::Cold(file, row)),
+    }
+}
+
+fn read_home(home: WireHome) -> Home {
+    match home {
+        WireHome::Segment(region, at) => Home::Region { region, at },
+        WireHome::Cold(file, row) => Home::Away { file, row },
+    }
+}
+
+fn wire_stub(stub: &Stub) -> WireStub<'_> {
+    WireStub {
+        home: wire_home(stub.home).expect("a stub stands for a payload that is elsewhere"),
+        content_bytes: stub.content_bytes,
+        fingerprint: stub.fingerprint,
+        code: stub.code.as_ref().map(|(code, scale)| (serde_bytes::Bytes::new(code), *scale)),
+    }
+}
+
+fn read_stub(wire: &WireStub<'_>) -> Stub {
+    Stub {
+        home: read_home(wire.home),
+        content_bytes: wire.content_bytes,
+        fingerprint: wire.fingerprint,
+        code: wire.code.map(|(code, scale)| (code.to_vec(), scale)),
+    }
+}
+
+fn wire_analysis(analysis: &Analysis) -> WireAnalysis<'_> {
+    WireAnalysis {
+        terms: analysis.terms.iter().map(|(term, count)| (&**term, *count)).collect(),
+        entities: analysis.entities.iter().map(|(name, count)| (&**name, *count)).collect(),
+        speaker: analysis.speech.speaker.as_deref(),
+        questions: analysis.speech.questions,
+        tells_time: analysis.speech.tells_time,
+    }
+}
+
+/// Its vector, where it has one, is in the stub.
+fn read_analysis(wire: &WireAnalysis<'_>) -> Analysis {
+    let read = |counts: &[(&str, u32)]| counts.iter().map(|(word, count)| ((*word).into(), *count)).collect();
+    Analysis {
+        terms: read(&wire.terms),
+        entities: read(&wire.entities),
+        speech: Speech {
+            speaker: wire.speaker.map(Into::into),
+            questions: wire.questions,
+            tells_time: wire.tells_time,
+        },
+        embedding: None,
+    }
 }
 
 fn extend(bytes: Vec<u8>, wire: &impl Serialize) -> Vec<u8> {
@@ -505,7 +644,7 @@ mod tests {
         }
         assert_eq!(
             decode_changes(&[9]).unwrap_err(),
-            "encoding version 9, this program reads versions up to 2"
+            "encoding version 9, this program reads versions up to 3"
         );
     }
 }

@@ -3,8 +3,9 @@
 use crate::error::Result;
 use crate::space::Space;
 use engram_core::Slot;
-use engram_core::complete::{self, CompleteOptions, CompletedField, CompletedValue, Pattern};
+use engram_core::complete::{self, CompleteOptions, CompletedField, CompletedValue, Completion, Pattern};
 use engram_core::id::MemoryId;
+use engram_core::state::SpaceState;
 
 /// A completed memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,25 +48,27 @@ impl Space {
     /// Completes a memory with gaps from those that are nearest to what is given of it. Changes nothing, and counts
     /// nothing as shown. Costs about a millisecond at 10,000 memories, some at 100,000.
     pub fn complete(&self, pattern: &Pattern, options: &CompleteOptions) -> Result<CompletedMemory> {
-        let state = self.read();
-        let completion = complete::complete(&state, pattern, options)?;
-        let id = |slot: Slot| state.record(slot).memory().id.clone();
-        let completed = completion.completed.into_iter().map(|one| CompletedPart {
-            field: one.field,
-            value: one.value,
-            given: one.given,
-            confidence: one.confidence,
-            sources: one.sources.into_iter().map(id).collect(),
-        });
-        let alternatives = completion.alternatives.into_iter().map(|one| CompletedAlternative {
-            id: id(one.slot),
-            fit: one.fit,
-            fields: one.fields,
-        });
-        Ok(CompletedMemory {
-            completed: completed.collect(),
-            alternatives: alternatives.collect(),
-            abstain: completion.abstain,
-        })
+        self.ask(|state| Ok(named(state, complete::complete(state, pattern, options)?)))
+    }
+}
+
+fn named(state: &SpaceState, completion: Completion) -> CompletedMemory {
+    let id = |slot: Slot| state.record(slot).memory().id.clone();
+    let completed = completion.completed.into_iter().map(|one| CompletedPart {
+        field: one.field,
+        value: one.value,
+        given: one.given,
+        confidence: one.confidence,
+        sources: one.sources.into_iter().map(id).collect(),
+    });
+    let alternatives = completion.alternatives.into_iter().map(|one| CompletedAlternative {
+        id: id(one.slot),
+        fit: one.fit,
+        fields: one.fields,
+    });
+    CompletedMemory {
+        completed: completed.collect(),
+        alternatives: alternatives.collect(),
+        abstain: completion.abstain,
     }
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, Consolidations};
 use crate::pool::Pool;
 use crate::space::{LogState, OpenLog, Space, SpaceSummary};
+use crate::tiers::{self, Placing, Tiers};
 use crate::unsynced::Unsynced;
 use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write_checkpoint};
 use crate::writer::version_of;
@@ -15,8 +16,10 @@ use engram_core::associate::Analysis;
 use engram_core::hnsw::{Hnsw, HnswParams, Tuning};
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::kernels::{self, Simd};
-use engram_core::state::{Change, Embedder, SpaceState};
+use engram_core::payloads::{Heat, Moves};
+use engram_core::state::{Change, Embedder, Saved, SpaceState, Stub};
 use engram_core::vector::Paging;
+use engram_storage::cold::{ColdOptions, ColdStore, Compression};
 use engram_storage::{
     Error as StorageError, Lock, Log, LogOptions, LogPosition, RealVfs, SEGMENT_BYTES_MAX, Vfs, checkpoint,
 };
@@ -40,6 +43,12 @@ const LOG_HEADER_BYTES: u64 = 24;
 const REINDEXED_MAX: usize = 256;
 /// Log bytes that a start may replay again and again, before a checkpoint is written at the end of one that only read.
 const REPLAY_BYTES_MAX: u64 = 4 << 20;
+/// Payloads that a checkpoint holds itself: a small space is one file and its log.
+const SETTLED_BYTES_MIN: u64 = 4 << 20;
+/// What is fetched from the cold tier may take 1 / 2^4 of the size of the warm one on disk.
+const COLD_CACHE_SHARE_BITS: u32 = 4;
+/// How long a request waits for the cold tier, over all retries.
+const COLD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Spaces in memory from which on those that were never stored in are let go of.
 const UNBORN_KEPT: usize = 64;
 /// In a space's folder: its deletion has been decided, whatever else is still there.
@@ -98,6 +107,18 @@ pub struct Options {
     pub log_buffer_bytes: u64,
     /// Whether logs are written past the page cache, where the file system can.
     pub log_direct_io: bool,
+    /// Bytes of payloads that stay in memory, of all spaces together. What they need beside is not counted.
+    pub hot_bytes_max: u64,
+    /// Bytes of payloads that stay on disk beside those that are in memory, where there is a cold tier.
+    pub warm_bytes_max: u64,
+    /// Where what does not fit is kept; none: on disk, however much it is.
+    pub cold: Option<Arc<ColdStore>>,
+    /// How long the cold tier is left alone after it could not be reached.
+    pub cold_left_alone: Duration,
+    /// Bytes of payloads from which on a checkpoint puts them into segments instead of itself.
+    pub settled_bytes_min: u64,
+    /// Hops that activation may take through the memories of each tier, hot, warm and cold; 0 leaves a tier out.
+    pub hops: [u8; 3],
     /// What is told of each sync of a log.
     pub observe_flush: Option<ObserveFlush>,
     /// What is told of each consolidation in the background.
@@ -127,6 +148,12 @@ impl Options {
             segment_bytes_max: SEGMENT_BYTES_MAX,
             log_buffer_bytes: LOG_BUFFER_BYTES,
             log_direct_io: false,
+            hot_bytes_max: u64::MAX,
+            warm_bytes_max: u64::MAX,
+            cold: None,
+            cold_left_alone: Duration::from_secs(5),
+            settled_bytes_min: SETTLED_BYTES_MIN,
+            hops: [3, 2, 1],
             observe_flush: None,
             observe_consolidation: None,
             vfs: Arc::new(RealVfs),
@@ -134,18 +161,22 @@ impl Options {
         }
     }
 
-    /// As a configuration says.
-    pub fn from_config(config: &Config) -> Self {
+    /// As a configuration says. Does not talk to the cold tier yet.
+    pub fn from_config(config: &Config) -> Result<Self> {
         let sync = match config.wal.sync_mode {
             crate::config::SyncMode::Always => SyncMode::Always,
             crate::config::SyncMode::Batch => SyncMode::Batch,
             crate::config::SyncMode::None => SyncMode::None,
         };
-        Self {
+        Ok(Self {
             sync,
             flush_interval: Duration::from_millis(config.wal.flush_interval_ms),
             log_buffer_bytes: config.wal.buffer_size_mb << 20,
             log_direct_io: config.wal.use_direct_io,
+            hot_bytes_max: config.storage.hot_tier_size_mb << 20,
+            warm_bytes_max: config.storage.warm_tier_size_mb << 20,
+            cold: cold_store(config)?,
+            hops: config.activation.visit_budget_per_tier.hops(),
             embeds_texts: config.embedder.provider == crate::config::EmbedderProvider::Builtin,
             result_pool_size: config.performance.result_pool_size,
             result_pool_capacity: config.performance.result_pool_capacity,
@@ -167,8 +198,30 @@ impl Options {
             background_threads: config.thread_pools.background_workers,
             consolidation_threads: config.thread_pools.consolidation_workers,
             ..Self::new(config.storage.data_dir.clone())
-        }
+        })
     }
+}
+
+/// The cold tier of a configuration, if it has one.
+fn cold_store(config: &Config) -> Result<Option<Arc<ColdStore>>> {
+    let storage = &config.storage;
+    if storage.cold_tier_endpoint.is_empty() {
+        return Ok(None);
+    }
+    let compression = match storage.cold_tier_compression {
+        crate::config::Compression::Zstd => Compression::Zstd(storage.cold_tier_compression_level),
+        crate::config::Compression::Lz4 => Compression::Lz4,
+        crate::config::Compression::None => Compression::None,
+    };
+    Ok(Some(Arc::new(ColdStore::open(ColdOptions {
+        endpoint: storage.cold_tier_endpoint.clone(),
+        compression,
+        cache_dir: Some(storage.data_dir.join("cold-cache")),
+        cache_bytes_max: storage.warm_tier_size_mb << (20 - COLD_CACHE_SHARE_BITS),
+        timeout: COLD_TIMEOUT,
+        patience: COLD_TIMEOUT,
+        ..ColdOptions::default()
+    })?)))
 }
 
 /// A space, once it is open. Locked while it is opened or deleted, so that nobody has it twice.
@@ -184,6 +237,7 @@ pub(crate) struct Shared {
     pub(crate) unsynced: Unsynced,
     /// Whether it was said that the file system has no direct I/O.
     told_of_direct_io: AtomicBool,
+    pub(crate) tiers: Tiers,
     /// Ordered, so that closing them does the same in every run.
     spaces: Mutex<BTreeMap<SpaceName, Cell>>,
     closed: Mutex<bool>,
@@ -250,9 +304,11 @@ impl Engine {
             .collect::<Vec<_>>();
         let lock = options.vfs.try_lock(&options.data_dir.join("lock"), &note.join(" "))?;
         let pool = Pool::new(options.result_pool_size, options.result_pool_capacity);
+        let tiers = Tiers::new(&options);
         let shared = Arc::new(Shared {
             options,
             pool,
+            tiers,
             jobs: Jobs::default(),
             consolidations: Consolidations::default(),
             unsynced: Unsynced::default(),
@@ -262,6 +318,7 @@ impl Engine {
             lock: Mutex::new(Some(lock)),
         });
         shared.finish_deletions()?;
+        shared.tiers.check_cold()?;
         let mut handles = Vec::new();
         for at in 0..shared.options.background_threads {
             let shared = shared.clone();
@@ -421,6 +478,10 @@ fn close_space(space: &Space) -> Result<()> {
         }
         LogState::Unborn | LogState::Closed(_) => false,
     };
+    let settled = space.settle_brought().and_then(|()| space.reclaim());
+    if let Err(error) = settled {
+        tracing::warn!(space = space.name().as_str(), %error, "files that nothing needs any more are kept");
+    }
     if is_due && let Err(error) = write_checkpoint(space) {
         // The log has everything; the next start takes a little longer.
         tracing::warn!(space = space.name().as_str(), %error, "checkpoint failed; the log is kept");
@@ -609,10 +670,14 @@ fn held(vfs: &dyn Vfs, dir: &Path) -> Result<Held> {
 fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
     let dir = shared.dir_of(name);
     let mut state = SpaceState::tuned(shared.options.hnsw, shared.options.tuning);
+    state.share_heat(shared.tiers.clock.clone());
+    state.set_hops(shared.options.hops);
     let vfs = shared.options.vfs.clone();
     if held(&*vfs, &dir)? == Held::Nothing {
-        return Ok(Space::new(name.clone(), dir, shared.clone(), state, LogState::Unborn, 0));
+        let placing = Placing::default();
+        return Ok(Space::new(name.clone(), dir, shared.clone(), state, LogState::Unborn, 0, placing));
     }
+    let mut placing = tiers::open_segments(&*vfs, &dir, &mut state)?;
     let mut checkpoint = (0, 0);
     if let Some(position) = checkpoint::newest(&*vfs, &dir)? {
         let bytes = load_checkpoint(&*vfs, &dir, position, &mut state)?;
@@ -631,7 +696,9 @@ fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
         Ok(())
     };
     let (log, recovered) =
-        Log::open(vfs, &dir, shared.log_options(), LogPosition(checkpoint.0), &mut replay)?;
+        Log::open(vfs.clone(), &dir, shared.log_options(), LogPosition(checkpoint.0), &mut replay)?;
+    tiers::finish_recovery(&*vfs, &dir, &mut state, &mut placing)?;
+    tiers::bring_hottest(shared, &mut state);
     if recovered.frames > 0 {
         tracing::info!(space = name.as_str(), frames = recovered.frames, "replayed the log");
     }
@@ -648,7 +715,7 @@ fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
     }
     let position = log.position().0;
     let log = LogState::Open(Box::new(shared.open_log(log, checkpoint)));
-    Ok(Space::new(name.clone(), dir, shared.clone(), state, log, position))
+    Ok(Space::new(name.clone(), dir, shared.clone(), state, log, position, placing))
 }
 
 /// Fills a state from a checkpoint, and returns the checkpoint's size.
@@ -667,7 +734,16 @@ fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut
                 admit(state, &change)?;
                 let Change::Stored(memory) = change else { unreachable!("it was made one line above") };
                 let analysis = Analysis::of(&memory, state.settings());
-                state.place_saved(slot, arrival, version, *memory, uses, &analysis);
+                let at = Saved { slot, arrival, version, uses, heat: Heat::default() };
+                state.place_saved(at, *memory, &analysis, None);
+            }
+            Part::Kept { at, memory, stub, analysis } => {
+                admit_stub(state, &stub)?;
+                state.place_saved(at, *memory, &analysis, Some(&stub));
+            }
+            Part::Files(files) => {
+                let name = |file| Change::Moved(Moves { file: Some(file), moves: Vec::new() });
+                files.into_iter().for_each(|file| state.apply(0, name(file), None));
             }
             Part::Keyed { version, keyed } => state.apply(version, Change::Keyed(keyed), None),
             Part::IndexVersions(of_nodes) => versions.extend(of_nodes),
@@ -703,6 +779,17 @@ fn admit(state: &SpaceState, change: &Change) -> Result<(), String> {
             Err(format!("memory {} has {} dimensions, its space {dimensions}", memory.id, embedding.len()))
         }
         _ => Err(format!("memory {} has a vector, its space takes none", memory.id)),
+    }
+}
+
+/// Whether what is known of a payload that lies elsewhere makes sense to a state.
+fn admit_stub(state: &SpaceState, stub: &Stub) -> Result<(), String> {
+    let dimensions = state.settings().embedder.and_then(Embedder::dimensions);
+    match &stub.code {
+        Some((code, _)) if Some(code.len()) != dimensions => {
+            Err(format!("a code of {} numbers, its space has vectors of {dimensions:?}", code.len()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -55,6 +55,7 @@ impl From<ModelError> for Error {
             ModelError::Invalid(message) => Self::new(ErrorKind::Invalid, message),
             ModelError::NotFound(message) => Self::new(ErrorKind::NotFound, message),
             ModelError::Conflict(message) => Self::new(ErrorKind::Conflict, message),
+            ModelError::Away(_) => Self::new(ErrorKind::Busy, error.to_string()),
         }
     }
 }

@@ -18,6 +18,7 @@
 
 pub mod clock;
 mod codec;
+mod cold;
 mod completion;
 pub mod config;
 mod consolidation;
@@ -26,6 +27,7 @@ mod error;
 mod jobs;
 mod pool;
 mod space;
+mod tiers;
 mod unsynced;
 mod worker;
 mod writer;
@@ -48,13 +50,15 @@ pub use engram_core::kernels::{Simd, simd};
 pub use engram_core::lexicon::Language;
 pub use engram_core::limits;
 pub use engram_core::memory::{Link, Memory, MemoryKind, NewMemory};
+pub use engram_core::payloads::Tier;
 pub use engram_core::state::{Embedder, SpaceSettings};
 pub use engram_core::vector::Paging;
 pub use engram_core::without::{Part, Without};
+pub use engram_storage::cold::{ColdOptions, ColdStore, Compression};
 pub use engram_storage::{FaultyVfs, RealVfs, Vfs};
 pub use error::{Error, ErrorKind, Result};
 pub use jobs::{Job, JobState};
 pub use space::{
     ActivateFrom, Activated, Page, Recalled, RecalledHit, RecalledObjection, RecalledPath, RecalledStep,
-    Selection, Space, SpaceSummary, StoreOptions, Stored, Tier, Usage,
+    Selection, Space, SpaceSummary, StoreOptions, Stored, Usage,
 };

@@ -5,6 +5,7 @@ use crate::codec::encode_changes;
 use crate::consolidation::{self, check_unowned};
 use crate::engine::{Options, Shared, SyncMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::tiers::{Placing, Told, Wanted};
 use crate::unsynced::UnsyncedPart;
 use crate::worker::Job;
 use crate::writer::{Ack, Plan, Prepared, Reads, Writer};
@@ -20,6 +21,7 @@ use engram_core::hnsw;
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::limits::CUE_IDS_MAX;
 use engram_core::memory::{Link, Memory, NewMemory, check_link};
+use engram_core::payloads::Tier;
 use engram_core::recall::{self, Seeds, check_dimensions};
 use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, SpaceState};
 use engram_storage::Log;
@@ -29,9 +31,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+mod payloads;
 mod selection;
 mod uses;
 
+pub(crate) use payloads::look;
 pub use selection::Selection;
 pub use uses::Usage;
 
@@ -65,22 +69,6 @@ pub struct Page {
     pub memories: Vec<Memory>,
     /// Where the next page starts; none at the end.
     pub next: Option<u64>,
-}
-
-/// Where a memory's payload lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Tier {
-    /// In RAM.
-    Hot,
-}
-
-impl Tier {
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hot => "hot",
-        }
-    }
 }
 
 /// What a recall gives.
@@ -189,6 +177,8 @@ pub struct SpaceSummary {
     pub memories: usize,
     /// Memories with a vector.
     pub vectors: usize,
+    /// Memories by where their payloads lie: hot, warm, cold.
+    pub tiers: [usize; 3],
     /// Vectors that are not in the index yet, and are compared one by one until then.
     pub unindexed: usize,
     /// Explicit links, those that wait for their target included.
@@ -230,6 +220,9 @@ pub struct Space {
     pub(crate) checkpoint_scheduled: AtomicBool,
     /// Held while a checkpoint is written: two at once would write one file.
     pub(crate) checkpointing: Mutex<()>,
+    pub(crate) placing: Mutex<Placing>,
+    pub(crate) wanted: Mutex<Vec<Wanted>>,
+    pub(crate) told: Mutex<Told>,
 }
 
 /// The log of a space.
@@ -260,6 +253,7 @@ impl Space {
         state: SpaceState,
         log: LogState,
         position: u64,
+        placing: Placing,
     ) -> Self {
         Self {
             name,
@@ -274,6 +268,9 @@ impl Space {
             indexed: AtomicUsize::new(0),
             checkpoint_scheduled: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
+            placing: Mutex::new(placing),
+            wanted: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -312,6 +309,7 @@ impl Space {
             })
             .collect();
         let mut ids: Vec<MemoryId> = prepared.iter().map(|(_, id, _)| id.clone()).collect();
+        self.bring_by_id(&ids)?;
         // What they supersede or contradict may have to leave its concept.
         let links = prepared.iter().flat_map(|(memory, _, _)| memory.links.iter().flatten());
         ids.extend(links.filter(|link| is_opposing(&link.kind)).map(|link| link.to.clone()));
@@ -344,7 +342,11 @@ impl Space {
     pub fn get(&self, id: &MemoryId) -> Result<Memory> {
         let state = self.read();
         let slot = find(&state, &self.name, id)?;
-        Ok(state.memory(slot))
+        state.note_fetched([slot]);
+        self.want(&state, [slot].into_iter());
+        let found = look(&state, slot);
+        drop(state);
+        Ok(self.gather(vec![found])?.remove(0))
     }
 
     /// Gives a memory other values in the fields that `patch` has, and leaves the rest, `stored_at` included.
@@ -355,12 +357,13 @@ impl Space {
             ));
         }
         let (name, wanted) = (self.name.clone(), id.clone());
+        self.bring_by_id(std::slice::from_ref(id))?;
         let (result, given) = std::sync::mpsc::sync_channel(1);
         self.writer.submit(self, Reads::Ids(vec![id.clone()]), move |state, _| {
             let slot = find(state, &name, &wanted)?;
             let patched = match state.concepts().contains(slot) {
-                true => consolidation::patched(state.memory(slot), patch)?,
-                false => patched(state.memory(slot), patch),
+                true => consolidation::patched(at_hand(state, slot)?, patch)?,
+                false => patched(at_hand(state, slot)?, patch),
             };
             patched.check()?;
             let stored_at = state.record(slot).memory().stored_at;
@@ -391,7 +394,10 @@ impl Space {
             state.in_order(after).filter(|(_, slot)| filter.passes(state.record(*slot).memory()));
         let page: Vec<(u64, Slot)> = passing.by_ref().take(limit).collect();
         let next = passing.next().and_then(|_| page.last()).map(|(arrival, _)| *arrival);
-        Ok(Page { memories: page.into_iter().map(|(_, slot)| state.memory(slot)).collect(), next })
+        let found = page.into_iter().map(|(_, slot)| look(&state, slot)).collect();
+        drop(passing);
+        drop(state);
+        Ok(Page { memories: self.gather(found)?, next })
     }
 
     /// What a cue brings to mind. Never waits for index building; costs well under a millisecond at 20,000 memories.
@@ -418,15 +424,20 @@ impl Space {
             kind: if objection.supersedes { SUPERSEDES } else { CONTRADICTS },
             confidence: state.record(objection.slot).memory().confidence,
         };
+        let slots = || work.answer.hits.iter().map(|hit| hit.slot);
+        state.note_fetched(slots());
+        self.want(&state, slots());
+        let (memories, away): (Vec<_>, Vec<_>) = slots().map(|slot| look(&state, slot)).unzip();
+        let mut memories = memories.into_iter();
         let hit = |hit: Hit| RecalledHit {
-            memory: state.memory(hit.slot),
+            memory: memories.next().expect("there is one for each hit"),
             confidence: hit.confidence,
             objections: hit.objections.into_iter().map(objection).collect(),
             score: hit.score,
             relevance: hit.relevance,
             relevance_range: hit.relevance_range,
             retrievability: hit.retrievability,
-            tier: Tier::Hot,
+            tier: state.record(hit.slot).tier(),
             duplicates: hit.duplicates.into_iter().map(id).collect(),
             concept: hit.concept.map(id),
             parts: hit.parts,
@@ -435,8 +446,11 @@ impl Space {
         };
         let hits = work.answer.hits.drain(..).map(hit).collect();
         let Answer { abstain, activated, truncated, .. } = work.answer;
+        drop(state);
         self.shared.pool.give(work);
-        Ok(Recalled { hits, abstain, activated, truncated })
+        let mut recalled = Recalled { hits, abstain, activated, truncated };
+        self.fill(&mut recalled, &away);
+        Ok(recalled)
     }
 
     /// Spreads activation and says where it lies. Of the options, `limit`, `filter`, `now`, `as_of`, `budget` and
@@ -570,6 +584,7 @@ impl Space {
             name: self.name.clone(),
             memories: state.len(),
             vectors: state.index().len() + state.unindexed().len(),
+            tiers: state.tiers().memories,
             unindexed: state.unindexed().len(),
             links: state.graph().links(),
             links_waiting: state.graph().links_waiting(),
@@ -672,6 +687,7 @@ impl Space {
 
     /// Sees to it that background work is done where there is any.
     pub(crate) fn schedule_work(&self) {
+        self.tell_tiers();
         if !self.read().unindexed().is_empty() && !self.indexing_scheduled.swap(true, Ordering::AcqRel) {
             self.shared.schedule(Job::Index(self.name.clone()));
         }
@@ -768,7 +784,8 @@ impl StoreRequest {
         for (new, id, analysis) in self.memories {
             ids.push(id.clone());
             let is_new = state.slot(&id).is_none();
-            match state.slot(&id).map(|slot| new.differs_from(&state.memory(slot))) {
+            let kept = state.slot(&id).map(|slot| at_hand(state, slot)).transpose()?;
+            match kept.map(|kept| new.differs_from(&kept)) {
                 None => {}
                 Some(None) => continue,
                 Some(Some(_)) if self.replace => {}
@@ -883,6 +900,15 @@ fn patched(memory: Memory, patch: NewMemory) -> NewMemory {
 fn find(state: &SpaceState, name: &SpaceName, id: &MemoryId) -> Result<Slot> {
     state.slot(id).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("memory \"{id}\" is not stored in space \"{name}\""))
+    })
+}
+
+/// A memory with its payload, which the caller has seen to.
+fn at_hand(state: &SpaceState, slot: Slot) -> Result<Memory> {
+    state.memory(slot).map_err(|away| {
+        let id = &state.record(away.0).memory().id;
+        let message = format!("the payload of memory \"{id}\" was just moved away; try again in a moment");
+        Error::new(ErrorKind::Busy, message)
     })
 }
 

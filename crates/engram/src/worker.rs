@@ -5,10 +5,12 @@ use crate::codec::{Part, encode_part};
 use crate::engine::Shared;
 use crate::error::Result;
 use crate::space::{LogState, Space};
+use crate::tiers;
 use crate::writer::version_of;
 use engram_core::hnsw;
 use engram_core::id::SpaceName;
-use engram_core::state::SpaceState;
+use engram_core::memory::Memory;
+use engram_core::state::{Saved, SpaceState};
 use engram_storage::{CheckpointWriter, LogPosition, checkpoint};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -32,6 +34,10 @@ const LEARNED_ROWS: usize = 1 << 16;
 pub(crate) enum Job {
     Index(SpaceName),
     Checkpoint(SpaceName),
+    /// Bring payloads into memory.
+    Bring(SpaceName),
+    /// Move payloads out of tiers that hold too much.
+    Balance,
     Stop,
 }
 
@@ -84,6 +90,12 @@ fn run(shared: &Shared, job: Job, scratch: &mut hnsw::Scratch) {
     match job {
         Job::Stop => {}
         Job::Index(name) => index(shared, &name, scratch),
+        Job::Balance => tiers::balance(shared),
+        Job::Bring(name) => {
+            if let Some(space) = shared.open_space(&name) {
+                space.bring_wanted();
+            }
+        }
         Job::Checkpoint(name) => {
             let Some(space) = shared.open_space(&name) else { return };
             if let Err(error) = write_checkpoint(&space) {
@@ -138,6 +150,10 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
         _ => return Ok(()),
     }
     let vfs = space.shared.options.vfs.clone();
+    if space.read().tiers().homeless_bytes >= space.shared.options.settled_bytes_min {
+        space.settle_all()?;
+    }
+    let position = space.position();
     space.indexed.store(0, Ordering::Relaxed);
     let mut writer = CheckpointWriter::create(vfs.clone(), &space.dir, LogPosition(position))?;
     let mut after = None;
@@ -171,7 +187,7 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
         open.checkpoint = (position, bytes);
     }
     checkpoint::remove_older(&*vfs, &space.dir, LogPosition(position))?;
-    Ok(())
+    space.reclaim()
 }
 
 /// The settings, and the next memories in order of arrival.
@@ -181,7 +197,17 @@ fn memories_after(state: &SpaceState, after: &mut Option<u64>) -> Vec<Part> {
         *after = Some(arrival);
         let record = state.record(slot);
         let (version, uses) = (record.version, record.uses.clone());
-        parts.push(Part::Memory { slot, arrival, version, uses, memory: Box::new(state.memory(slot)) });
+        parts.push(match (state.stub(slot), state.memory(slot)) {
+            (Some(stub), _) => {
+                let at = Saved { slot, arrival, version, uses, heat: record.heat().clone() };
+                let memory = Box::new(Memory { content: None, ..record.memory().clone() });
+                Part::Kept { at, memory, stub, analysis: Box::new(state.analysis(slot)) }
+            }
+            (None, memory) => {
+                let memory = Box::new(memory.expect("what has no home but the log is in memory"));
+                Part::Memory { slot, arrival, version, uses, memory }
+            }
+        });
     }
     parts
 }
@@ -190,6 +216,10 @@ fn memories_after(state: &SpaceState, after: &mut Option<u64>) -> Vec<Part> {
 fn what_spans_memories(state: &SpaceState) -> Vec<Part> {
     let keys = state.keys().map(|(version, keyed)| Part::Keyed { version: *version, keyed: keyed.clone() });
     let mut parts: Vec<Part> = keys.collect();
+    if !state.files().is_empty() {
+        let files = state.files().iter().map(|(number, name)| (*number, name.clone()));
+        parts.push(Part::Files(files.collect()));
+    }
     let (last, rows) = (state.graph().learned().last(), state.graph().learned().rows());
     if last.version > 0 {
         let some = rows.chunks(LEARNED_ROWS).map(<[_]>::to_vec);

@@ -281,6 +281,7 @@ impl Touched {
                 Change::Reinforced { ids, .. } => self.ids.extend(ids.iter().cloned()),
                 Change::Keyed(keyed) => drop(self.keys.insert(keyed.key.clone())),
                 Change::Settings(_) => self.everything = true,
+                Change::Moved(_) => {}
             }
         }
     }

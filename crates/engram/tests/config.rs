@@ -245,7 +245,7 @@ hot_tier_size_mb = 4096
 [memory]
 fast_tier_size = "4GB"
 ---
-engram.toml:2: storage.hot_tier_size_mb = 4096 has no effect in this version
+
 ====
 --- env
 ENGRAM_LOG_LEVEL=info
@@ -258,7 +258,6 @@ fast_tier_size = "4GB"
 --- env
 ENGRAM_STORAGE__HOT_TIER_SIZE_MB=2048
 ---
-ENGRAM_STORAGE__HOT_TIER_SIZE_MB: storage.hot_tier_size_mb = 2048 has no effect in this version
 "#,
     );
 }
@@ -290,7 +289,7 @@ fn what_this_machine_cannot_do_is_a_notice() {
         r#"[storage]
 hot_tier_size_mb = 65536
 ---
-engram.toml:2: storage.hot_tier_size_mb = 65536 has no effect in this version
+engram.toml:2: storage.hot_tier_size_mb = 65536 is more than the 32768 MB that this process may use
 "#,
     );
     let unknown = Machine { memory_bytes: None, ..MACHINE };

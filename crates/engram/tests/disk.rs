@@ -49,7 +49,7 @@ fn settings_of_the_log_reach_the_engine() {
         loaded.set("--flag", key, value).unwrap();
     }
     assert_eq!(loaded.notices(), [""; 0]);
-    let options = Options::from_config(&loaded.config().unwrap());
+    let options = Options::from_config(&loaded.config().unwrap()).unwrap();
     assert_eq!((options.log_buffer_bytes, options.log_direct_io), (7 << 20, true));
 }
 

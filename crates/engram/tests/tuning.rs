@@ -14,7 +14,7 @@ fn options(folder: &Path, text: &str) -> Options {
     std::fs::write(&file, text).unwrap();
     let loaded = Config::load(Some(&file), std::iter::empty(), Machine::detect()).unwrap();
     let data_dir = tempfile::tempdir_in(folder).unwrap().keep();
-    Options { data_dir, background_threads: 0, ..Options::from_config(&loaded.config().unwrap()) }
+    Options { data_dir, background_threads: 0, ..Options::from_config(&loaded.config().unwrap()).unwrap() }
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Serve {
         let options = Options {
             observe_flush: Some(metrics.flush_observer()),
             observe_consolidation: Some(metrics.consolidation_observer()),
-            ..Options::from_config(&config)
+            ..Options::from_config(&config)?
         };
         let engine = Engine::open(options)?;
         let runtime = runtime(&config)

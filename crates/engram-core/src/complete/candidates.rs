@@ -12,6 +12,7 @@ use super::{Blank, CompleteOptions, Pattern, known_numbers};
 use crate::Slot;
 use crate::associate::folded;
 use crate::embed::embed;
+use crate::error::{Error, Result};
 use crate::hnsw::{self, Wanted};
 use crate::id::Timestamp;
 use crate::lexicon::{idf, terms};
@@ -69,7 +70,7 @@ impl Probe {
         let cosine = vectors.similarity(slot, &self.unit);
         let Some(known) = &self.known else { return cosine.clamp(0.0, 1.0) };
         // The cosine over all numbers counts the row at its full length; only the known part of it is compared.
-        let row = vectors.get(slot).expect("only rows that are there are compared");
+        let Some(row) = vectors.get(slot) else { return cosine.clamp(0.0, 1.0) };
         let square = |x: f32| f64::from(x) * f64::from(x);
         let all: f64 = row.iter().map(|&x| square(x)).sum();
         let part: f64 = known.iter().map(|&at| square(row[at])).sum();
@@ -123,7 +124,7 @@ impl<'a> Candidates<'a> {
             if !passes(slot) {
                 return;
             }
-            let by_vector = code.as_ref().filter(|(vectors, ..)| vectors.get(slot).is_some());
+            let by_vector = code.as_ref().filter(|(vectors, ..)| vectors.has(slot));
             let by_vector = by_vector
                 .map_or(0.0, |(vectors, code, weight)| weight * code.similarity(vectors.code(slot)).max(0.0));
             let energy = by_vector + given.beside_vector(state, slot);
@@ -148,6 +149,21 @@ impl<'a> Candidates<'a> {
     /// How well a candidate agrees with what is given, 0..=1.
     pub(super) fn fit(&self, candidate: &Candidate) -> f32 {
         candidate.energy / self.energy_max
+    }
+
+    /// Asks for the payloads that are away: what is completed is taken from them.
+    pub(super) fn check_at_hand(&self) -> Result<()> {
+        let is_away = |slot: &Slot| {
+            self.state.content(*slot).is_err()
+                || (self.state.has_vector(*slot) && self.state.row(*slot).is_none())
+        };
+        let away: Vec<Slot> = self.all.iter().map(|candidate| candidate.slot).filter(is_away).collect();
+        if away.is_empty() { Ok(()) } else { Err(Error::Away(away)) }
+    }
+
+    /// The content of a candidate, which is at hand.
+    pub(super) fn content(&self, at: usize) -> Option<&'a str> {
+        self.state.content(self.all[at].slot).unwrap_or(None)
     }
 
     pub(super) fn memory(&self, at: usize) -> &'a Memory {
@@ -244,9 +260,7 @@ impl<'a> Given<'a> {
     fn measured(&self, state: &SpaceState, slot: Slot) -> Candidate {
         let beside_vector = self.beside_vector(state, slot);
         let by_vector = match &self.vectors {
-            Some((vectors, probe)) if vectors.get(slot).is_some() => {
-                probe.weight * probe.similarity(vectors, slot)
-            }
+            Some((vectors, probe)) if vectors.has(slot) => probe.weight * probe.similarity(vectors, slot),
             _ => 0.0,
         };
         Candidate { slot, energy: by_vector + beside_vector, beside_vector }

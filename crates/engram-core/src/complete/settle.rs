@@ -32,7 +32,7 @@ impl Settled {
     /// None where no candidate has a vector.
     pub(super) fn from(candidates: &Candidates, beta: f32) -> Option<Self> {
         let with_vector: Vec<(usize, &[f32])> = (0..candidates.all.len())
-            .filter_map(|at| Some((at, candidates.state.embedding(candidates.all[at].slot)?)))
+            .filter_map(|at| Some((at, candidates.state.row(candidates.all[at].slot)?)))
             .collect();
         let units: Vec<Vec<f32>> = with_vector.iter().map(|(_, row)| unit(row)).collect();
         let all = || with_vector.iter().map(|(at, _)| &candidates.all[*at]);

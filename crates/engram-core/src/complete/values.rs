@@ -70,10 +70,9 @@ impl<'a> Ballot<'a> {
         };
         let mut ballot = Self { state, pattern, candidates, settled, best, votes: Vec::new() };
         let Some(best) = best else { return ballot };
-        let content = candidates.memory(best).content.as_ref();
-        let certainty = ballot.certainty(|at| {
-            at == best || (content.is_some() && candidates.memory(at).content.as_ref() == content)
-        });
+        let content = candidates.content(best);
+        let certainty =
+            ballot.certainty(|at| at == best || (content.is_some() && candidates.content(at) == content));
         let energies = candidates.all.iter().map(|candidate| candidate.energy);
         let none = std::iter::once(FIT_OF_NONE * candidates.energy_max);
         ballot.votes = weights(energies.chain(none), options.beta * BETA_OF_VOTES);
@@ -202,10 +201,11 @@ impl<'a> Ballot<'a> {
 
     /// The content of the best, as it stands.
     fn content(&self) -> Option<Found> {
-        let content = self.candidates.memory(self.best?).content.as_ref();
-        let holds = |at: usize| self.candidates.memory(at).content.as_ref() == content;
+        let content = self.candidates.content(self.best?);
+        let holds = |at: usize| self.candidates.content(at) == content;
         let sources = (0..self.votes.len()).filter(|&at| holds(at)).collect();
-        let value = content.cloned().map_or(CompletedValue::Nothing, CompletedValue::Text);
+        let value =
+            content.map_or(CompletedValue::Nothing, |content| CompletedValue::Text(content.to_string()));
         Some(Found { value, confidence: self.certainty(holds), sources })
     }
 
@@ -215,7 +215,7 @@ impl<'a> Ballot<'a> {
         if pieces.is_empty() {
             return None;
         }
-        let text = |at: usize| self.candidates.memory(at).content.as_ref();
+        let text = |at: usize| self.candidates.content(at);
         let holding: Vec<usize> = (0..self.votes.len())
             .filter(|&at| text(at).is_some_and(|text| holds_in_order(&folded(text), &pieces)))
             .collect();
@@ -226,7 +226,7 @@ impl<'a> Ballot<'a> {
         let margin = fit(&first) - others.map(fit).fold(0.0, f32::max);
         let confidence = certainty_at(margin);
         let sources = holding.iter().copied().filter(|&at| text(at) == text(first)).collect();
-        let value = CompletedValue::Text(text(first)?.clone());
+        let value = CompletedValue::Text(text(first)?.to_string());
         Some(Found { value, confidence, sources })
     }
 
@@ -326,9 +326,12 @@ impl<'a> Ballot<'a> {
         let (memory, slot) = (self.candidates.memory(at), self.candidates.all[at].slot);
         let or_nothing = |value: Option<CompletedValue>| value.unwrap_or(CompletedValue::Nothing);
         match field {
-            CompletedField::Content => or_nothing(memory.content.clone().map(CompletedValue::Text)),
+            CompletedField::Content => {
+                let content = self.candidates.content(at);
+                or_nothing(content.map(|content| CompletedValue::Text(content.to_string())))
+            }
             CompletedField::Embedding => {
-                or_nothing(self.state.embedding(slot).map(|row| CompletedValue::Numbers(row.to_vec())))
+                or_nothing(self.state.row(slot).map(|row| CompletedValue::Numbers(row.to_vec())))
             }
             CompletedField::Context => or_nothing(memory.context.clone().map(CompletedValue::Text)),
             CompletedField::OccurredAt => CompletedValue::Time(memory.occurred_at),
@@ -355,7 +358,7 @@ impl<'a> Ballot<'a> {
             if alternatives.len() >= limit || wanted.is_empty() || fit < FIT_OF_NONE {
                 break;
             }
-            let content = self.candidates.memory(at).content.as_deref().unwrap_or("");
+            let content = self.candidates.content(at).unwrap_or("");
             let values: Vec<_> = wanted.iter().map(|one| self.value_of(&one.field, at)).collect();
             if Some(at) == self.best || known.contains(&values) || !holds_in_order(&folded(content), &gaps) {
                 continue;

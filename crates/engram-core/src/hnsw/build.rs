@@ -7,7 +7,7 @@ use super::{ABSENT, Hnsw, LEVEL_MAX};
 use crate::Slot;
 use crate::vector::{CueCode, Vectors};
 
-/// Cosines that differ by less are equal up to rounding and what `similarity_between` takes off. Copies of one vector must
+/// Cosines that differ by less are equal up to rounding and what `preference` takes off. Copies of one vector must
 /// count as dominating each other, or they would fill their links with copies and turn into an island. Codes are wrong by
 /// about .001 anyway.
 const ROUNDING: f32 = 1e-5;

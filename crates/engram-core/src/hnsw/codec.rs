@@ -19,7 +19,7 @@ impl Hnsw {
     /// on the top layer, each node has a row. Reachability is not among it: see `unreachable`.
     pub fn validate(&self, vectors: &Vectors) -> Result<(), String> {
         for slot in self.nodes() {
-            if vectors.get(slot).is_none() {
+            if !vectors.has(slot) {
                 return Err(format!("node {slot} has no vector"));
             }
         }

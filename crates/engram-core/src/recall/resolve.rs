@@ -82,8 +82,11 @@ impl Resolved {
         }
         // The direction between memories, for a cue that names them and brings no vector of its own.
         self.sum.clear();
-        for row in self.slots.iter().filter_map(|&slot| state.embedding(slot)) {
-            add_unit(row, &mut self.sum);
+        for &slot in &self.slots {
+            match state.row(slot) {
+                Some(row) => add_unit(row, &mut self.sum),
+                None => state.unit(slot).iter().for_each(|unit| add_unit(unit, &mut self.sum)),
+            }
         }
         if !self.sum.is_empty() && check_embedding(&self.sum).is_ok() {
             add_unit(&self.sum, &mut self.unit);

@@ -51,7 +51,7 @@ fn start_by(folder: tempfile::TempDir, change: impl FnOnce(&mut Config), clock: 
     config.storage.data_dir = folder.path().to_owned();
     change(&mut config);
     let metrics = Metrics::new();
-    let mut options = Options { clock, ..Options::from_config(&config) };
+    let mut options = Options { clock, ..Options::from_config(&config).unwrap() };
     options.observe_flush = Some(metrics.flush_observer());
     options.observe_consolidation = Some(metrics.consolidation_observer());
     let engine = Engine::open(options).unwrap();

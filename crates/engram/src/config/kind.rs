@@ -28,6 +28,11 @@ pub struct VisitBudget {
 impl VisitBudget {
     /// What a tier gets that the user does not name.
     pub(super) const DEFAULT: VisitBudget = VisitBudget { hot: 3, warm: 2, cold: 1 };
+
+    /// Hot, warm, cold; each at most `HOPS_MAX`.
+    pub(crate) fn hops(self) -> [u8; 3] {
+        [self.hot, self.warm, self.cold].map(|hops| hops as u8)
+    }
 }
 
 /// Beyond this many hops activation has decayed to nothing.

@@ -62,13 +62,7 @@ pub(super) struct NotServed {
 const NOT_SERVED: &[NotServed] = &[
     not_served("server.grpc_addr"),
     not_served("storage.hot_tier_dir"),
-    not_served("storage.hot_tier_size_mb"),
     not_served("storage.hot_tier_shards"),
-    not_served("storage.warm_tier_size_mb"),
-    not_served("storage.cold_tier_endpoint"),
-    not_served("storage.cold_tier_compression"),
-    not_served("storage.cold_tier_compression_level"),
-    not_served("activation.visit_budget_per_tier"),
     not_served("numa.*"),
     not_served("auth.keys_file"),
     not_served("tls.*"),

@@ -92,7 +92,7 @@ impl Subject {
         let data_dir: PathBuf =
             data_dir.or(folder.as_ref().map(TempDir::path)).expect("one of the two is there").to_owned();
         let resident_bytes_before = Process::now().resident_bytes;
-        let backend = Backend::open_engine(Options { data_dir, ..Options::from_config(&settings) })?;
+        let backend = Backend::open_engine(Options { data_dir, ..Options::from_config(&settings)? })?;
         Ok(Self { backend, url: None, resident_bytes_before, folder })
     }
 

@@ -1,0 +1,590 @@
+//! Where payloads lie, and who decides. Stored payloads are hot; a checkpoint of a large space gives them a home in a
+//! segment, and what no longer fits into the hot tier leaves memory, the coolest first. What does not fit into the warm tier
+//! moves to the cold one. A move is: copy, sync, commit in the log (`Change::Moved`), and only then delete; so a payload is
+//! always in one place at least that the log names. All of it happens in the background, some payloads at a time.
+
+use crate::cold::{Cold, row_of};
+use crate::engine::{Options, Shared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::space::{Space, look};
+use crate::worker::Job;
+use crate::writer::{Plan, Reads};
+use engram_core::Slot;
+use engram_core::concepts::is_made;
+use engram_core::payloads::{HeatClock, Home, Move, Moves, Region, Tier};
+use engram_core::state::{Change, Embedder, SpaceState};
+use engram_storage::cold::ColdRow;
+use engram_storage::{Segment, SegmentWriter, Vfs, segment};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Bytes of payloads after which a segment ends.
+const SEGMENT_BYTES: u64 = 128 << 20;
+/// Bytes of payloads that one turn moves out of a tier.
+const TURN_BYTES: u64 = 32 << 20;
+/// Rows of a cold file.
+const COLD_ROWS_MAX: usize = 16_384;
+/// Payloads that change their place under one write lock.
+const LOCKED_PAYLOADS: usize = 128;
+/// Payloads that are copied under one read lock.
+const COPIED_PAYLOADS: usize = 64;
+/// Moves in one request.
+const MOVES_A_REQUEST: usize = 1024;
+/// Payloads that may wait to be brought into memory.
+const WANTED_MAX: usize = 4096;
+
+/// What the spaces of an engine share.
+pub(crate) struct Tiers {
+    pub(crate) clock: Arc<HeatClock>,
+    hot_bytes_max: u64,
+    warm_bytes_max: u64,
+    pub(crate) cold: Option<Cold>,
+    /// By tier.
+    bytes: [AtomicU64; 3],
+    memories: AtomicU64,
+    is_scheduled: AtomicBool,
+}
+
+/// What a space last told of its tiers: bytes of each, and memories.
+#[derive(Debug, Default)]
+pub(crate) struct Told([u64; 3], u64);
+
+/// The segments of a space, with their bytes, and the numbers of the next segment and cold file.
+#[derive(Debug, Default)]
+pub(crate) struct Placing {
+    segments: BTreeMap<u32, u64>,
+    next: u32,
+    next_file: u32,
+    /// Cold files that are being written.
+    writing: BTreeSet<u32>,
+}
+
+/// A payload that a recall found outside memory.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) slot: Slot,
+    pub(crate) version: u64,
+}
+
+/// A segment as a state reads it.
+#[derive(Debug)]
+struct Shelf(Segment);
+
+impl Shelf {
+    fn get(&self, at: u32) -> Option<segment::Entry<'_>> {
+        self.0.get(at).map_err(|error| tracing::error!(%error, "a payload cannot be read")).ok()
+    }
+}
+
+impl Region for Shelf {
+    fn row(&self, at: u32) -> Option<&[f32]> {
+        bytemuck::try_cast_slice(self.get(at)?.front).ok()
+    }
+
+    fn content(&self, at: u32) -> Option<&str> {
+        std::str::from_utf8(self.get(at)?.back).ok()
+    }
+}
+
+impl Tiers {
+    pub(crate) fn new(options: &Options) -> Self {
+        let cold = options.cold.clone().map(|store| Cold::new(store, options.cold_left_alone));
+        Self {
+            clock: Arc::default(),
+            hot_bytes_max: options.hot_bytes_max,
+            warm_bytes_max: options.warm_bytes_max,
+            cold,
+            bytes: Default::default(),
+            memories: AtomicU64::new(0),
+            is_scheduled: AtomicBool::new(false),
+        }
+    }
+
+    fn bytes(&self, tier: Tier) -> u64 {
+        self.bytes[tier as usize].load(Ordering::Relaxed)
+    }
+
+    /// Refuses a cold tier that is not safe; one that cannot be reached is waited for.
+    pub(crate) fn check_cold(&self) -> Result<()> {
+        let Some(cold) = &self.cold else { return Ok(()) };
+        match cold.check() {
+            Err(error) if error.kind() == ErrorKind::Busy => {
+                tracing::warn!(%error, "the cold tier is away; what is in it is given when it is back");
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
+    fn is_hot_over(&self) -> bool {
+        self.bytes(Tier::Hot) > self.hot_bytes_max
+    }
+
+    fn is_warm_over(&self) -> bool {
+        self.bytes(Tier::Warm) > self.warm_bytes_max && self.cold.as_ref().is_some_and(Cold::is_there)
+    }
+
+    /// Whether a tier holds more than it should, and the next can take it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_hot_over() || self.is_warm_over()
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes(Tier::Hot) < self.hot_bytes_max / 16 * 15
+    }
+}
+
+/// Opens the segments of a space, for its state to read while it recovers.
+pub(crate) fn open_segments(vfs: &dyn Vfs, dir: &Path, state: &mut SpaceState) -> Result<Placing> {
+    let mut placing = Placing::default();
+    for number in segment::numbers(vfs, dir)? {
+        let segment = Segment::open(vfs, dir, number)?;
+        placing.segments.insert(number, segment.bytes());
+        placing.next = number + 1;
+        state.add_region(number, Arc::new(Shelf(segment)));
+    }
+    Ok(placing)
+}
+
+/// After recovery: whether all that payloads have their home in is there. Removes what none has.
+pub(crate) fn finish_recovery(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    state: &mut SpaceState,
+    placing: &mut Placing,
+) -> Result<()> {
+    if let Some(number) = state.regions_in_use().into_iter().find(|number| !state.has_region(*number)) {
+        let message = format!(
+            "segment {number} of {} is missing, and {} memories have their payloads in it; restore the folder from a backup",
+            dir.display(),
+            state.use_of_region(number).memories
+        );
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
+    let unused = |number: &u32| state.use_of_region(*number).memories == 0;
+    let unused: Vec<u32> = placing.segments.keys().copied().filter(unused).collect();
+    // What a crash left between the copy and its commit, or between a commit and the removal.
+    for number in unused {
+        state.remove_region(number);
+        segment::remove(vfs, dir, number)?;
+        placing.segments.remove(&number);
+    }
+    Ok(())
+}
+
+/// Brings the hottest payloads of a space that was just opened into memory, as far as there is room.
+pub(crate) fn bring_hottest(shared: &Shared, state: &mut SpaceState) {
+    let tiers = &shared.tiers;
+    let mut room =
+        tiers.hot_bytes_max.saturating_sub(tiers.bytes(Tier::Hot) + state.tiers().bytes[0]) / 16 * 15;
+    let warm =
+        state.in_order(None).map(|(_, slot)| slot).filter(|&slot| state.record(slot).tier() == Tier::Warm);
+    let mut warm: Vec<(u32, Slot)> = warm.map(|slot| (state.record(slot).heat().until(), slot)).collect();
+    if state.tiers().bytes[1] > room {
+        warm.sort_unstable_by(|a, b| b.cmp(a));
+    }
+    for (_, slot) in warm {
+        let bytes = state.payload_bytes(slot);
+        if bytes > room {
+            return;
+        }
+        if let Ok(memory) = state.memory(slot) {
+            let version = state.record(slot).version;
+            state.bring(slot, version, memory.content, memory.embedding.as_deref());
+            room -= bytes;
+        }
+    }
+}
+
+/// Moves payloads between tiers until each holds no more than it should, or a turn's worth was moved.
+pub(crate) fn balance(shared: &Shared) {
+    shared.tiers.is_scheduled.store(false, Ordering::Release);
+    match balance_some(shared) {
+        Err(error) => tracing::warn!(%error, "payloads stay where they are"),
+        // What cannot leave is asked again when more has come.
+        Ok(has_moved) if has_moved && shared.tiers.is_over() => shared.schedule_balance(),
+        Ok(_) => {}
+    }
+}
+
+/// Returns whether anything was moved.
+fn balance_some(shared: &Shared) -> Result<bool> {
+    let tiers = &shared.tiers;
+    let mut has_moved = false;
+    if tiers.is_hot_over()
+        && let Some(space) = coolest_space(shared, Tier::Hot)
+    {
+        let over = tiers.bytes(Tier::Hot) - tiers.hot_bytes_max / 16 * 15;
+        has_moved = space.cool(over.min(TURN_BYTES))?;
+    }
+    if tiers.is_warm_over()
+        && let (Some(space), Some(cold)) = (coolest_space(shared, Tier::Warm), &tiers.cold)
+    {
+        let over = tiers.bytes(Tier::Warm) - tiers.warm_bytes_max / 16 * 15;
+        has_moved |= space.sink(cold, over.min(TURN_BYTES))?;
+    }
+    Ok(has_moved)
+}
+
+/// The open space with the coolest payload of a tier.
+fn coolest_space(shared: &Shared, tier: Tier) -> Option<Arc<Space>> {
+    let heat = |space: &Arc<Space>| space.read().coolest(tier);
+    let spaces = shared.open_spaces().into_iter().filter_map(|space| Some((heat(&space)?, space)));
+    spaces.min_by_key(|(heat, _)| *heat).map(|(_, space)| space)
+}
+
+impl Shared {
+    /// Sees to it that payloads are moved where a tier holds too much.
+    pub(crate) fn schedule_balance(&self) {
+        if !self.tiers.is_scheduled.swap(true, Ordering::AcqRel) {
+            self.schedule(Job::Balance);
+        }
+    }
+}
+
+impl Space {
+    /// Tells how much lies in its tiers, and has payloads moved where that is too much.
+    pub(crate) fn tell_tiers(&self) {
+        self.tell_now();
+        if self.shared.tiers.is_over() {
+            self.shared.schedule_balance();
+        }
+    }
+
+    fn tell_now(&self) {
+        let (bytes, memories) = {
+            let state = self.read();
+            (state.tiers().bytes, state.len() as u64)
+        };
+        self.tell(bytes, memories);
+    }
+
+    fn tell(&self, bytes: [u64; 3], memories: u64) {
+        let tiers = &self.shared.tiers;
+        let Told(bytes_before, memories_before) =
+            std::mem::replace(&mut *self.told.lock(), Told(bytes, memories));
+        for ((sum, now), before) in tiers.bytes.iter().zip(bytes).zip(bytes_before) {
+            sum.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+        let more = memories.wrapping_sub(memories_before);
+        tiers.clock.set_memories(tiers.memories.fetch_add(more, Ordering::Relaxed).wrapping_add(more));
+    }
+
+    /// Gives a home to every payload that has none.
+    pub(crate) fn settle_all(&self) -> Result<()> {
+        self.settle_where(|_, home| home == Home::Log)
+    }
+
+    /// Gives a home on this disk to payloads that were brought from the cold tier, so that the next start need not.
+    pub(crate) fn settle_brought(&self) -> Result<()> {
+        if self.read().files().is_empty() {
+            return Ok(());
+        }
+        self.settle_where(|tier, home| tier == Tier::Hot && matches!(home, Home::Away { .. }))
+    }
+
+    fn settle_where(&self, which: fn(Tier, Home) -> bool) -> Result<()> {
+        let mut after = None;
+        loop {
+            let mut slots = Vec::new();
+            let mut bytes = 0;
+            let state = self.read();
+            for (arrival, slot) in state.in_order(after) {
+                after = Some(arrival);
+                let record = state.record(slot);
+                if which(record.tier(), record.home()) && !is_made(record.memory()) {
+                    slots.push(slot);
+                    bytes += state.payload_bytes(slot);
+                }
+                if bytes >= SEGMENT_BYTES {
+                    break;
+                }
+            }
+            drop(state);
+            if slots.is_empty() {
+                return Ok(());
+            }
+            self.settle(&slots)?;
+            if bytes < SEGMENT_BYTES {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes payloads that are at hand into a new segment, which is their home from then on.
+    fn settle(&self, slots: &[Slot]) -> Result<()> {
+        let mut placing = self.placing.lock();
+        let number = placing.next;
+        let mut writer = SegmentWriter::create(self.shared.options.vfs.clone(), &self.dir, number)?;
+        let mut moves = Vec::new();
+        for some in slots.chunks(COPIED_PAYLOADS) {
+            let state = self.read();
+            for &slot in some {
+                moves.extend(copied(&state, slot, number, &mut writer)?);
+            }
+        }
+        if moves.is_empty() {
+            return Ok(());
+        }
+        let segment = writer.finish()?;
+        placing.next += 1;
+        placing.segments.insert(number, segment.bytes());
+        self.write().add_region(number, Arc::new(Shelf(segment)));
+        self.commit(moves)
+    }
+
+    /// Puts moves into the log, and carries them out.
+    fn commit(&self, moves: Vec<Move>) -> Result<()> {
+        moves
+            .chunks(MOVES_A_REQUEST)
+            .try_for_each(|some| self.commit_moves(Moves { file: None, moves: some.to_vec() }))
+    }
+
+    /// Puts the name of a cold file into the log.
+    fn commit_file(&self, number: u32, name: &str) -> Result<()> {
+        self.commit_moves(Moves { file: Some((number, name.to_string())), moves: Vec::new() })
+    }
+
+    fn commit_moves(&self, moves: Moves) -> Result<()> {
+        // It changes what has the version that it names, and nothing otherwise: it need not wait for anything.
+        let plan = Plan { changes: vec![(Change::Moved(moves), None)], ids: Vec::new() };
+        self.submit(Reads::Ids(Vec::new()), move |_, _| Ok(plan)).map(drop)
+    }
+
+    /// Takes the coolest payloads out of memory, until so many bytes are free. Returns whether any went.
+    fn cool(&self, bytes: u64) -> Result<bool> {
+        let mut victims = Vec::new();
+        {
+            let mut state = self.write();
+            let mut sum = 0;
+            while sum < bytes
+                && let Some((heat, slot)) = state.take_coolest(Tier::Hot)
+            {
+                if !is_made(state.record(slot).memory()) {
+                    sum += state.payload_bytes(slot);
+                    victims.push((heat, slot));
+                }
+            }
+        }
+        let homeless: Vec<Slot> = {
+            let state = self.read();
+            let home = |slot: Slot| state.get(slot).map(|record| record.home());
+            victims.iter().map(|(_, slot)| *slot).filter(|&slot| home(slot) == Some(Home::Log)).collect()
+        };
+        let settled = if homeless.is_empty() { Ok(()) } else { self.settle(&homeless) };
+        let mut evicted = 0;
+        for some in victims.chunks(LOCKED_PAYLOADS) {
+            let mut state = self.write();
+            for &(heat, slot) in some {
+                if state.evict(slot) {
+                    evicted += 1;
+                } else {
+                    // It has no home, or another memory has the slot by now.
+                    state.keep(Tier::Hot, heat, slot);
+                }
+            }
+        }
+        self.tell_now();
+        settled?;
+        self.reclaim()?;
+        Ok(evicted > 0)
+    }
+
+    /// Moves the coolest payloads of the warm tier into a cold file. Returns whether any went.
+    fn sink(&self, cold: &Cold, bytes: u64) -> Result<bool> {
+        let (mut victims, mut sum) = (Vec::new(), 0);
+        {
+            let mut state = self.write();
+            while sum < bytes
+                && victims.len() < COLD_ROWS_MAX
+                && let Some((heat, slot)) = state.take_coolest(Tier::Warm)
+            {
+                sum += state.payload_bytes(slot);
+                victims.push((heat, slot));
+            }
+        }
+        let slots: Vec<Slot> = victims.iter().map(|(_, slot)| *slot).collect();
+        let written = self.write_cold(cold, &slots);
+        if written.is_err() {
+            let mut state = self.write();
+            victims.into_iter().for_each(|(heat, slot)| state.keep(Tier::Warm, heat, slot));
+        }
+        let has_moved = written?;
+        self.tell_now();
+        self.reclaim()?;
+        Ok(has_moved)
+    }
+
+    /// Writes payloads into a new cold file, which is their home from then on. Returns whether there were any.
+    fn write_cold(&self, cold: &Cold, slots: &[Slot]) -> Result<bool> {
+        let found: Vec<_> = {
+            let state = self.read();
+            let found = |slot: Slot| {
+                let record = state.get(slot)?;
+                Some(((record.arrival, record.version), look(&state, slot)))
+            };
+            slots.iter().filter_map(|&slot| found(slot)).collect()
+        };
+        let (keys, found): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let memories = self.gather(found)?;
+        if memories.is_empty() {
+            return Ok(false);
+        }
+        let rows: Vec<ColdRow> = memories
+            .into_iter()
+            .zip(&keys)
+            .map(|(memory, (arrival, version))| row_of(memory, *arrival, *version))
+            .collect();
+        let name = format!("{}/{}.parquet", self.name(), self.shared.new_id());
+        let number = {
+            let mut placing = self.placing.lock();
+            let number =
+                self.read().files().keys().next_back().map_or(0, |last| last + 1).max(placing.next_file);
+            placing.next_file = number + 1;
+            placing.writing.insert(number);
+            number
+        };
+        // The log names the file first, so that one that a crash leaves half done is known, and removed.
+        let named = self.commit_file(number, &name).and_then(|()| self.flush());
+        let written = named.and_then(|()| cold.put(&name, &rows));
+        let home = |(row, (arrival, version)): (u32, &(u64, u64))| Move {
+            arrival: *arrival,
+            version: *version,
+            home: Home::Away { file: number, row },
+        };
+        let moved = written.and_then(|_| self.commit((0..).zip(&keys).map(home).collect()));
+        self.placing.lock().writing.remove(&number);
+        moved.map(|()| true)
+    }
+
+    /// Removes the segments and cold files that no payload has its home in any more, and writes those anew that are mostly
+    /// empty.
+    pub(crate) fn reclaim(&self) -> Result<()> {
+        self.reclaim_segments()?;
+        match &self.shared.tiers.cold {
+            Some(cold) if cold.is_there() => self.reclaim_files(cold),
+            _ => Ok(()),
+        }
+    }
+
+    fn reclaim_files(&self, cold: &Cold) -> Result<()> {
+        let files: Vec<(u32, String)> = {
+            let (placing, state) = (self.placing.lock(), self.read());
+            let done = state.files().iter().filter(|(number, _)| !placing.writing.contains(number));
+            done.map(|(number, name)| (*number, name.clone())).collect()
+        };
+        for (number, name) in files {
+            let used = self.read().use_of_file(number);
+            if used.memories > 0 && used.memories < u64::from(used.rows_end) / 2 {
+                let slots = self.read().slots_in_file(number);
+                self.write_cold(cold, &slots)?;
+            }
+            if self.read().use_of_file(number).memories == 0 {
+                // The log has to be on disk that says where its payloads are now.
+                self.flush()?;
+                cold.delete(&name)?;
+                self.write().forget_file(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that no payload has its home in any more, and writes those anew that are mostly empty.
+    fn reclaim_segments(&self) -> Result<()> {
+        let segments: Vec<(u32, u64)> = self.placing.lock().segments.iter().map(|(n, b)| (*n, *b)).collect();
+        for (number, bytes) in segments {
+            let used = self.read().use_of_region(number);
+            if used.memories > 0 && used.bytes < bytes / 2 {
+                let slots = self.read().slots_in_region(number);
+                self.settle(&slots)?;
+            }
+            if self.read().use_of_region(number).memories == 0 {
+                self.remove_segment(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_segment(&self, number: u32) -> Result<()> {
+        // The log has to be on disk that says where its payloads are now.
+        self.flush()?;
+        let mut placing = self.placing.lock();
+        if placing.segments.remove(&number).is_some() {
+            self.write().remove_region(number);
+            let vfs = &self.shared.options.vfs;
+            segment::remove(&**vfs, &self.dir, number)?;
+            vfs.sync_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for payloads to be brought into memory that were fetched from outside it and are hotter than what is there.
+    pub(crate) fn want(&self, state: &SpaceState, slots: impl Iterator<Item = Slot>) {
+        let coolest = if self.shared.tiers.has_room() { None } else { state.coolest(Tier::Hot) };
+        let hot_enough = |slot: &Slot| {
+            let record = state.record(*slot);
+            record.tier() != Tier::Hot && coolest.is_none_or(|heat| record.heat().until() > heat)
+        };
+        let wanted =
+            slots.filter(hot_enough).map(|slot| Wanted { slot, version: state.record(slot).version });
+        let mut waiting = self.wanted.lock();
+        let is_first = waiting.is_empty();
+        let room = WANTED_MAX.saturating_sub(waiting.len());
+        waiting.extend(wanted.take(room));
+        if is_first && !waiting.is_empty() {
+            self.shared.schedule(Job::Bring(self.name().clone()));
+        }
+    }
+
+    /// Brings payloads into memory that were asked for. Those that cannot be read stay where they are.
+    pub(crate) fn bring_wanted(&self) {
+        let wanted = std::mem::take(&mut *self.wanted.lock());
+        for some in wanted.chunks(LOCKED_PAYLOADS) {
+            let (keys, found): (Vec<_>, Vec<_>) = {
+                let state = self.read();
+                let is_current = |wanted: &&Wanted| {
+                    let record = state.get(wanted.slot);
+                    record
+                        .is_some_and(|record| record.version == wanted.version && record.tier() != Tier::Hot)
+                };
+                let look = |wanted: &Wanted| ((wanted.slot, wanted.version), look(&state, wanted.slot));
+                some.iter().filter(is_current).map(look).unzip()
+            };
+            match self.gather(found) {
+                Ok(memories) => {
+                    let mut state = self.write();
+                    for ((slot, version), memory) in keys.into_iter().zip(memories) {
+                        state.bring(slot, version, memory.content, memory.embedding.as_deref());
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "payloads stay where they are"),
+            }
+        }
+        self.tell_tiers();
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        self.tell([0; 3], 0);
+    }
+}
+
+/// Copies a payload into a segment, if it is at hand, and says where it will be.
+fn copied(state: &SpaceState, slot: Slot, number: u32, writer: &mut SegmentWriter) -> Result<Option<Move>> {
+    let Some(record) = state.get(slot) else { return Ok(None) };
+    let is_given =
+        matches!(state.settings().embedder, Some(Embedder::Caller { .. })) && state.has_vector(slot);
+    let row = state.row(slot).filter(|_| is_given);
+    let Ok(content) = state.content(slot) else { return Ok(None) };
+    if is_given && row.is_none() {
+        return Ok(None);
+    }
+    let keys = [record.arrival, record.version];
+    let (front, back) = (bytemuck::cast_slice(row.unwrap_or(&[])), content.unwrap_or("").as_bytes());
+    let at = writer.push(keys, front, back)?;
+    let home = Home::Region { region: number, at };
+    Ok(Some(Move { arrival: record.arrival, version: record.version, home }))
+}

@@ -1,0 +1,232 @@
+//! Wherever payloads lie, nothing is lost, and what cannot be read is said.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests that panics fails the test that called it")]
+
+use engram::{
+    ColdOptions, ColdStore, Cue, Embedder, Engine, ErrorKind, Memory, MemoryId, NewMemory, Options,
+    RecallOptions, Selection, Space, SpaceName, StoreOptions, Tier,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MEMORIES: usize = 300;
+const DIMENSIONS: usize = 32;
+const PAYLOAD_BYTES: u64 = 4 * DIMENSIONS as u64 + 40;
+
+/// Room in memory for a tenth, on disk for another fifth.
+fn options(data_dir: &Path, cold: Option<&Path>) -> Options {
+    let store = |folder: &Path| {
+        let endpoint = format!("file://{}", folder.display());
+        let patience = Duration::from_secs(5);
+        Arc::new(ColdStore::open(ColdOptions { endpoint, patience, ..ColdOptions::default() }).unwrap())
+    };
+    Options {
+        background_threads: 0,
+        hot_bytes_max: PAYLOAD_BYTES * MEMORIES as u64 / 10,
+        warm_bytes_max: PAYLOAD_BYTES * MEMORIES as u64 / 5,
+        settled_bytes_min: 1,
+        cold: cold.map(store),
+        cold_left_alone: Duration::from_millis(100),
+        ..Options::new(data_dir)
+    }
+}
+
+fn open(options: Options) -> (Engine, Arc<Space>) {
+    let engine = Engine::open(options).unwrap();
+    let space = engine.space_or_new(&SpaceName::new("diary").unwrap()).unwrap();
+    (engine, space)
+}
+
+fn id(at: usize) -> MemoryId {
+    MemoryId::new(&format!("m{at:04}")).unwrap()
+}
+
+fn memory(at: usize) -> NewMemory {
+    let mut rng = fastrand::Rng::with_seed(at as u64);
+    NewMemory {
+        id: Some(id(at)),
+        content: Some(format!("On day {at} it rained in Bath, for {} hours", at % 24)),
+        embedding: Some((0..DIMENSIONS).map(|_| rng.f32() - 0.5).collect()),
+        context: Some(format!("c{}", at % 7)),
+        metadata: serde_json::json!({"day": at}).as_object().cloned(),
+        ..NewMemory::default()
+    }
+}
+
+fn filled(options: Options) -> (Engine, Arc<Space>) {
+    let (engine, space) = open(options);
+    for some in (0..MEMORIES).collect::<Vec<_>>().chunks(50) {
+        space.store(some.iter().map(|&at| memory(at)).collect(), &StoreOptions::default()).unwrap();
+        engine.work_off();
+    }
+    (engine, space)
+}
+
+fn check(space: &Space, at: usize) {
+    let found = space.get(&id(at)).unwrap();
+    let expected = memory(at).complete(id(at), found.stored_at);
+    assert_eq!(found, Memory { occurred_at: found.occurred_at, ..expected }, "memory {at}");
+}
+
+fn recall(space: &Space, at: usize) -> engram::Recalled {
+    let cue = Cue { embedding: memory(at).embedding, ..Cue::default() };
+    space.recall(&cue, &RecallOptions::at(engram::Timestamp(0))).unwrap()
+}
+
+#[test]
+fn memories_are_the_same_in_every_tier_and_after_a_restart() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, space) = filled(options(data.path(), Some(cold.path())));
+    let [hot, warm, away] = space.summary().tiers;
+    assert_eq!(hot + warm + away, MEMORIES);
+    assert!((10..=30).contains(&hot) && (30..=60).contains(&warm) && away > 200, "{hot} {warm} {away}");
+    let twin_dir = tempfile::tempdir().unwrap();
+    let (_twin, twin) = filled(Options { background_threads: 0, ..Options::new(twin_dir.path()) });
+    let (mut tiers, mut same) = ([0; 3], 0);
+    for at in 0..MEMORIES {
+        let (found, expected) = (recall(&space, at), recall(&twin, at));
+        let first = &found.hits[0];
+        assert_eq!(first.memory.content, memory(at).content);
+        assert_eq!(first.memory.embedding, memory(at).embedding);
+        tiers[first.tier as usize] += 1;
+        let ids = |recalled: &engram::Recalled| {
+            recalled.hits.iter().map(|hit| hit.memory.id.clone()).collect::<Vec<_>>()
+        };
+        let known = ids(&expected);
+        same += ids(&found).iter().filter(|id| known.contains(id)).count();
+    }
+    assert!(tiers.iter().all(|&hits| hits > 0), "{tiers:?}");
+    assert!(same * 100 >= 98 * 10 * MEMORIES, "{same} of {} hits", 10 * MEMORIES);
+    engine.work_off();
+    (0..MEMORIES).for_each(|at| check(&space, at));
+    let dump = space.dump();
+    engine.close().unwrap();
+    let (engine, space) = open(options(data.path(), Some(cold.path())));
+    assert_eq!(space.dump(), dump);
+    (0..MEMORIES).rev().for_each(|at| check(&space, at));
+    drop((engine, space));
+    // Not closed: the log says where payloads are.
+    let (_engine, space) = open(options(data.path(), Some(cold.path())));
+    assert_eq!(space.dump(), dump);
+    (0..MEMORIES).for_each(|at| check(&space, at));
+}
+
+#[test]
+fn what_is_fetched_often_is_hot() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, space) = filled(options(data.path(), Some(cold.path())));
+    let popular = [3, 77, 150, 299];
+    for _ in 0..5 {
+        popular.iter().for_each(|&at| check(&space, at));
+        engine.work_off();
+    }
+    let tier = |at: usize| recall(&space, at).hits[0].tier;
+    assert!(popular.iter().all(|&at| tier(at) == Tier::Hot), "{:?}", popular.map(tier));
+    engine.close().unwrap();
+    let (_engine, space) = open(options(data.path(), Some(cold.path())));
+    let tier = |at: usize| recall(&space, at).hits[0].tier;
+    assert!(popular.iter().all(|&at| tier(at) == Tier::Hot), "also after a restart: {:?}", popular.map(tier));
+}
+
+#[test]
+fn a_cold_tier_that_is_away_is_said_and_costs_nothing_else() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = cold.path().join("objects");
+    let (engine, space) = filled(options(data.path(), Some(&folder)));
+    let aside = cold.path().join("aside");
+    std::fs::rename(&folder, &aside).unwrap();
+    std::fs::write(&folder, "no folder").unwrap();
+    let (mut whole, mut without) = (0, 0);
+    for at in 0..MEMORIES {
+        let found = recall(&space, at);
+        let hit = &found.hits[0];
+        assert_eq!(hit.memory.id, id(at));
+        match (&hit.memory.content, hit.tier) {
+            (Some(_), Tier::Hot | Tier::Warm) => whole += 1,
+            (None, Tier::Cold) => without += usize::from(found.truncated),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(whole > 40 && without > 200, "{whole} {without}");
+    let error = (0..MEMORIES).find_map(|at| space.get(&id(at)).err()).unwrap();
+    assert!(matches!(error.kind(), ErrorKind::Busy | ErrorKind::Corrupt), "{error}");
+    // Stores and deletions go on.
+    for at in MEMORIES..MEMORIES + 50 {
+        space.store(vec![memory(at)], &StoreOptions::default()).unwrap();
+    }
+    engine.work_off();
+    for at in 0..20 {
+        space.delete(&id(at)).unwrap();
+    }
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
+    let cold = (20..MEMORIES).find(|&at| recall(&space, at).hits[0].tier == Tier::Cold).unwrap();
+    // Left alone for a moment.
+    while space.get(&id(cold)).is_err() {}
+    engine.work_off();
+    (20..MEMORIES + 50).for_each(|at| check(&space, at));
+    assert_eq!(space.summary().memories, MEMORIES + 30);
+}
+
+#[test]
+fn what_is_cold_is_changed_and_deleted_as_anything_is() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, space) = filled(options(data.path(), Some(cold.path())));
+    for at in 0..MEMORIES {
+        match at % 3 {
+            0 => {
+                space.delete(&id(at)).unwrap();
+            }
+            1 => {
+                let patch = NewMemory { confidence: Some(0.5), ..NewMemory::default() };
+                let patched = space.patch(&id(at), patch).unwrap();
+                assert_eq!((patched.content, patched.confidence), (memory(at).content, 0.5));
+            }
+            _ => {
+                // The same again changes nothing, whatever tier it is in.
+                let before = space.summary().position;
+                space.store(vec![memory(at)], &StoreOptions::default()).unwrap();
+                assert_eq!(space.summary().position, before);
+            }
+        }
+    }
+    engine.work_off();
+    assert_eq!(space.summary().memories, 200);
+    engine.close().unwrap();
+    let (engine, space) = open(options(data.path(), Some(cold.path())));
+    (0..MEMORIES).filter(|at| at % 3 == 2).for_each(|at| check(&space, at));
+    let all = Selection { ids: None, ..Selection::default() };
+    space.delete_matching(&all).unwrap();
+    engine.work_off();
+    engine.close().unwrap();
+    let files = |folder: &Path| {
+        let names = std::fs::read_dir(folder).map(|all| all.map(|one| one.unwrap().file_name()).collect());
+        names.unwrap_or_else(|_| Vec::new())
+    };
+    let segments = files(&data.path().join("spaces/diary"));
+    assert!(!segments.iter().any(|name| name.to_string_lossy().ends_with(".seg")), "{segments:?}");
+    assert_eq!(files(&cold.path().join("diary")), Vec::<std::ffi::OsString>::new());
+}
+
+#[test]
+fn texts_that_are_embedded_here_move_too() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let small =
+        |cold| Options { hot_bytes_max: 4000, warm_bytes_max: 4000, ..options(data.path(), Some(cold)) };
+    let (engine, space) = open(small(cold.path()));
+    for at in 0..60 {
+        let memory = NewMemory { embedding: None, ..memory(at) };
+        space.store(vec![memory], &StoreOptions::default()).unwrap();
+        engine.work_off();
+    }
+    assert_eq!(space.settings().embedder, Some(Embedder::BUILTIN));
+    assert!(space.summary().tiers.iter().all(|&memories| memories > 0), "{:?}", space.summary().tiers);
+    let dump = space.dump();
+    engine.close().unwrap();
+    let (_engine, space) = open(small(cold.path()));
+    assert_eq!(space.dump(), dump);
+    for at in 0..60 {
+        assert_eq!(space.get(&id(at)).unwrap().content, memory(at).content);
+    }
+}
