@@ -89,6 +89,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// The instructions that distances use at most: of the whole process, and of whoever opened an engine last.
     pub simd: Simd,
+    /// Locks that the readers of a space are divided over at most; made where threads meet. 2 to 4 for each core.
+    pub hot_tier_shards: usize,
     /// Working memories of recalls that are kept for the next; as many as there are recalls at the same time is enough.
     pub result_pool_size: usize,
     /// Memories that a recall finds which a new working memory has room for at once; it grows where it must.
@@ -132,6 +134,7 @@ pub struct Options {
 impl Options {
     /// The defaults for this folder.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             data_dir: data_dir.into(),
             sync: SyncMode::Always,
@@ -140,9 +143,10 @@ impl Options {
             hnsw: HnswParams::default(),
             tuning: Tuning::default(),
             simd: Simd::best(),
+            hot_tier_shards: (4 * cores).next_power_of_two().max(16),
             result_pool_size: 100,
             result_pool_capacity: 1000,
-            background_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            background_threads: cores,
             consolidation_threads: 1,
             checkpoint_bytes: CHECKPOINT_BYTES,
             segment_bytes_max: SEGMENT_BYTES_MAX,
@@ -178,6 +182,7 @@ impl Options {
             cold: cold_store(config)?,
             hops: config.activation.visit_budget_per_tier.hops(),
             embeds_texts: config.embedder.provider == crate::config::EmbedderProvider::Builtin,
+            hot_tier_shards: config.storage.hot_tier_shards,
             result_pool_size: config.performance.result_pool_size,
             result_pool_capacity: config.performance.result_pool_capacity,
             hnsw: HnswParams {

@@ -26,6 +26,7 @@ mod engine;
 mod error;
 mod jobs;
 mod pool;
+mod sharded;
 mod space;
 mod tiers;
 mod unsynced;

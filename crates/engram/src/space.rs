@@ -5,6 +5,7 @@ use crate::codec::encode_changes;
 use crate::consolidation::{self, check_unowned};
 use crate::engine::{Options, Shared, SyncMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sharded::{ReadGuard, Sharded, WriteGuard};
 use crate::tiers::{Placing, Told, Wanted};
 use crate::unsynced::UnsyncedPart;
 use crate::worker::Job;
@@ -25,7 +26,7 @@ use engram_core::payloads::Tier;
 use engram_core::recall::{self, Seeds, check_dimensions};
 use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, SpaceState};
 use engram_storage::Log;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -208,7 +209,7 @@ pub struct Space {
     name: SpaceName,
     pub(crate) dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
-    state: RwLock<SpaceState>,
+    state: Sharded<SpaceState>,
     pub(crate) log: Mutex<LogState>,
     writer: Writer,
     position: AtomicU64,
@@ -258,8 +259,8 @@ impl Space {
         Self {
             name,
             dir,
+            state: Sharded::new(shared.options.hot_tier_shards, state),
             shared,
-            state: RwLock::new(state),
             log: Mutex::new(log),
             writer: Writer::default(),
             position: AtomicU64::new(position),
@@ -613,11 +614,11 @@ impl Space {
         self.shared.options.clock.now()
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, SpaceState> {
+    pub(crate) fn read(&self) -> ReadGuard<'_, SpaceState> {
         self.state.read()
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, SpaceState> {
+    pub(crate) fn write(&self) -> WriteGuard<'_, SpaceState> {
         self.state.write()
     }
 

@@ -6,13 +6,14 @@
 use crate::codec::encode_changes;
 use crate::consolidation::{follow, with_kin};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sharded::WriteGuard;
 use crate::space::{LogState, Space};
 use engram_core::associate::Analysis;
 use engram_core::concepts;
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::state::{Change, SpaceState};
 use engram_storage::PAYLOAD_BYTES_MAX;
-use parking_lot::{Condvar, Mutex, RwLockWriteGuard};
+use parking_lot::{Condvar, Mutex};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -230,7 +231,7 @@ fn apply(space: &Space, first: u64, batch: Vec<Decided>) {
             state.apply(version, change, analysis.as_ref());
         }
         space.applied(position);
-        RwLockWriteGuard::unlock_fair(state);
+        WriteGuard::unlock_fair(state);
         decided.ticket.answer(Ok(Ack { ids: decided.plan.ids, position }));
     }
     space.schedule_work();

@@ -62,7 +62,6 @@ pub(super) struct NotServed {
 const NOT_SERVED: &[NotServed] = &[
     not_served("server.grpc_addr"),
     not_served("storage.hot_tier_dir"),
-    not_served("storage.hot_tier_shards"),
     not_served("numa.*"),
     not_served("auth.keys_file"),
     not_served("tls.*"),
@@ -317,7 +316,7 @@ settings! {
         /// Size of the hot tier, MB. 10 to 20 % of memory is usual; raise it while the cache hit rate is under 0.8.
         hot_tier_size_mb: u64 = whole(TIER_MB_MIN, MEMORY_MB_MAX, "MB"), |machine| (machine.memory_mb() / 5).max(TIER_MB_MIN),
             in words "20 % of memory";
-        /// Locks that the hot tier is divided over; 2 to 4 for each core.
+        /// Locks that the readers of a space are divided over at most; they are made as threads meet. 2 to 4 for each core.
         hot_tier_shards: usize = SHARDS, |machine| (4 * machine.cores).next_power_of_two().clamp(16, 1 << 16),
             in words "4 x cores, rounded up to a power of two, at least 16";
         /// Size of the warm tier on disk, MB. Its pages share memory with everything else: 30 to 40 % of memory is usual.
