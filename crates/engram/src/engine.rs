@@ -409,6 +409,7 @@ impl Engine {
         // A checkpoint that is being written would bring the folder back.
         let _no_checkpoint = space.checkpointing.lock();
         *space.log.lock() = LogState::Closed("its deletion has begun; delete it again if that failed");
+        space.erase_cold()?;
         self.shared.erase_space(name)?;
         *cell = None;
         Ok(summary)

@@ -469,6 +469,19 @@ impl Space {
         }
     }
 
+    /// Deletes the cold files of a space that takes no writes any more.
+    pub(crate) fn erase_cold(&self) -> Result<()> {
+        let files: Vec<String> = self.read().files().values().cloned().collect();
+        match &self.shared.tiers.cold {
+            Some(cold) => files.iter().try_for_each(|name| cold.delete(name)),
+            None if files.is_empty() => Ok(()),
+            None => {
+                tracing::warn!(space = self.name().as_str(), files = files.len(), "cold files stay: there is no cold tier");
+                Ok(())
+            }
+        }
+    }
+
     fn reclaim_files(&self, cold: &Cold) -> Result<()> {
         let files: Vec<(u32, String)> = {
             let (placing, state) = (self.placing.lock(), self.read());

@@ -210,6 +210,17 @@ fn what_is_cold_is_changed_and_deleted_as_anything_is() {
 }
 
 #[test]
+fn a_deleted_space_leaves_nothing_behind() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, space) = filled(options(data.path(), Some(cold.path())));
+    let objects = || std::fs::read_dir(cold.path().join("diary")).map_or(0, Iterator::count);
+    assert!(objects() > 0 && space.summary().tiers[Tier::Cold as usize] > 0);
+    engine.delete_space(space.name()).unwrap();
+    assert_eq!(objects(), 0);
+    assert!(!data.path().join("spaces/diary").exists());
+}
+
+#[test]
 fn texts_that_are_embedded_here_move_too() {
     let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let small =
