@@ -151,6 +151,8 @@ pub struct Source<'a> {
     pub memory: &'a Memory,
     /// Its text, where it has one that is at hand.
     pub content: Option<&'a str>,
+    /// It has a text, which is away.
+    pub is_away: bool,
     /// Its vector, of any length.
     pub vector: Cow<'a, [f32]>,
     /// Names that it mentions.
@@ -169,13 +171,15 @@ impl<'a> Source<'a> {
         }
         let row = state.row(slot).map(Cow::Borrowed);
         let vector = row.or_else(|| state.unit(slot).map(Cow::Owned))?;
-        Some(Self { memory, content: state.content(slot).unwrap_or(None), vector, names })
+        let content = state.content(slot);
+        Some(Self { memory, content: content.unwrap_or(None), is_away: content.is_err(), vector, names })
     }
 
     /// The same of a memory that is about to be stored.
     pub fn coming(memory: &'a Memory, vector: &'a [f32], names: Vec<&'a str>) -> Option<Self> {
         let content = memory.content.as_deref();
-        is_episode(memory).then_some(Self { memory, content, vector: Cow::Borrowed(vector), names })
+        let vector = Cow::Borrowed(vector);
+        is_episode(memory).then_some(Self { memory, content, is_away: false, vector, names })
     }
 }
 
@@ -188,6 +192,8 @@ pub struct Gist {
     pub medoid: MemoryId,
     /// Its text, word for word.
     pub content: Option<String>,
+    /// No text is at hand, though sources have some.
+    pub is_away: bool,
     /// How sure its source was.
     pub confidence: f32,
     /// When the first of them happened.
@@ -227,6 +233,7 @@ pub fn gist(mut sources: Vec<Source<'_>>, ground: &Ground) -> Option<Gist> {
         sources: sources.iter().zip(&fits).map(|(s, fit)| (s.memory.id.clone(), weight(*fit))).collect(),
         medoid: medoid.id.clone(),
         content: content.map(str::to_string),
+        is_away: !has_text && sources.iter().any(|source| source.is_away),
         confidence: medoid.confidence,
         from: times().min()?,
         to: times().max()?,

@@ -35,8 +35,8 @@ impl Tier {
     }
 }
 
-/// Where a payload is kept, whether it is hot or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Where a payload is kept, whether it is hot or not. Ordered as it is read fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Home {
     /// The log, or the checkpoint that stands for it.
     #[default]

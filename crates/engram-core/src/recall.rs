@@ -852,8 +852,9 @@ impl<'a> Ranking<'a> {
         for &(slot, score) in ranked {
             let content = text_of(slot).filter(|_| !self.is_without(Part::Duplicates));
             let text_at = |place: usize| text_of(hits[place].slot).unwrap_or("");
-            let first = content.and_then(|text| alike.find_or_take(text, hits.len(), text_at));
-            if let Some(first) = first.or_else(|| self.same_payload(slot, hits)) {
+            let same = self.same_payload(slot, hits);
+            let first = same.or_else(|| alike.find_or_take(content?, hits.len(), text_at));
+            if let Some(first) = first {
                 hits[first].duplicates.push(slot);
                 continue;
             }

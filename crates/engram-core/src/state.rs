@@ -453,8 +453,8 @@ impl SpaceState {
         }
         self.payloads.clock.advance_to(heat.until().min(HEAT_SAVED_MAX));
         self.place(slot, arrival, version, memory, analysis, stub);
-        let record = self.record_mut(slot);
-        (record.uses, record.kept.heat) = (uses, heat);
+        self.record_mut(slot).uses = uses;
+        self.recount(slot, |state, slot| state.record_mut(slot).kept.heat = heat);
     }
 
     /// Makes the slots that nothing was placed into free for use.

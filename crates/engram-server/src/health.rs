@@ -2,7 +2,7 @@
 //! warm; once ready, only a drain ends it. A warm-up that is slow is logged and tried again, and kills nothing.
 
 use engram::clock::Stopwatch;
-use engram::{Cue, Engine, Filter, Memory, RecallOptions, Space, Tier};
+use engram::{Cue, Engine, Memory, RecallOptions, Space, Tier};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const HIT_RATE_MIN: f64 = 0.7;
 /// Time that one run of the warm-up spends on recalls: what is warm by then is what a restart should wait for.
 const PRIMING_MAX: Duration = Duration::from_millis(300);
 /// Runs of the warm-up before slow recalls are accepted as they are.
-const RUNS_MAX: usize = 2;
+const RUNS_MAX: usize = 20;
 
 /// Ready, or why not.
 #[derive(Debug)]
@@ -73,13 +73,15 @@ pub(crate) fn warm_up(engine: &Engine, health: &Health, patterns: usize) {
     };
     log_phase("open spaces", watch, spaces.len());
     let watch = Stopwatch::start();
-    let cues = choose_cues(&spaces, patterns);
+    let mut cues = choose_cues(&spaces, patterns);
     log_phase("load memories", watch, cues.len());
     for run in 1..=RUNS_MAX {
         health.say(State::Starting(format!("warming up with {} cues", cues.len())));
         let watch = Stopwatch::start();
         let warmth = prime(engine, health, &cues);
         log_phase("prime with cues", watch, warmth.recalls);
+        // What they found outside memory is brought into it meanwhile; others would only bring more.
+        cues.truncate(warmth.recalls.max(1));
         if warmth.hit_rate() < HIT_RATE_MIN {
             let rate = warmth.hit_rate();
             tracing::warn!(rate, "the warm-up was served hot less often than {HIT_RATE_MIN}");
@@ -121,23 +123,12 @@ fn open_spaces(engine: &Engine, health: &Health) -> Result<Vec<Arc<Space>>, Stri
     Ok(spaces)
 }
 
-/// Memories from all over each space, in equal parts. How often each was activated is not kept yet.
+/// The memories of each space that were fetched most, in equal parts.
 fn choose_cues(spaces: &[Arc<Space>], patterns: usize) -> Vec<(Arc<Space>, Memory)> {
-    let each = patterns.div_ceil(spaces.len().max(1)) as u64;
-    let mut cues = Vec::new();
-    for space in spaces {
-        let mut last = None;
-        for at in 0..each {
-            let after = (at > 0).then(|| space.summary().position / each * at).max(last);
-            let Ok(page) = space.list(&Filter::default(), after, 1) else { break };
-            last = page.next;
-            cues.extend(page.memories.into_iter().map(|memory| (space.clone(), memory)));
-            if last.is_none() || cues.len() == patterns {
-                break;
-            }
-        }
-    }
-    cues
+    let each = patterns.div_ceil(spaces.len().max(1));
+    let hottest =
+        |space: &Arc<Space>| space.hottest(each).into_iter().map(|memory| (space.clone(), memory)).collect();
+    spaces.iter().flat_map(|space| -> Vec<_> { hottest(space) }).take(patterns).collect()
 }
 
 #[derive(Default)]

@@ -21,8 +21,6 @@ impl Mapped {
         // has the folder's lock, touches them: it removes them, which leaves a map as it is, and never writes to them. Who
         // cuts one from outside ends the process.
         let map = unsafe { memmap2::Mmap::map(file)? };
-        #[cfg(unix)]
-        map.advise(memmap2::Advice::Random)?;
         Ok(Self(Bytes::File(map)))
     }
 

@@ -177,6 +177,11 @@ impl Segment {
         &self.path
     }
 
+    /// Entries in it.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
     /// Size of the file in bytes.
     pub fn bytes(&self) -> u64 {
         self.mapped.as_ref().len() as u64

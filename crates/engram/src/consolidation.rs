@@ -170,6 +170,10 @@ fn decided(state: &SpaceState, proposal: &Proposal, now: Timestamp) -> Option<Ch
     let sources = slots.iter().map(|&slot| Source::of(state, slot)).collect::<Option<Vec<_>>>()?;
     let gist = gist(sources, &Ground::of(state)?)?;
     let before = own.map(|slot| state.record(slot).memory());
+    // One is made when a text is at hand that it can say.
+    if before.is_none() && gist.is_away {
+        return None;
+    }
     let id = match before {
         Some(memory) => memory.id.clone(),
         None => free_id(state, &gist)?,
@@ -184,9 +188,20 @@ fn free_id(state: &SpaceState, gist: &Gist) -> Option<MemoryId> {
     ids.find(|id| state.slot(id).is_none())
 }
 
+/// Where no text is at hand, a concept goes on saying what it says, as long as who said it is among its sources.
+fn keep_words(gist: &mut Gist, before: Option<&Memory>) {
+    let Some(before) = before.filter(|_| gist.is_away) else { return };
+    let medoid = before.metadata.get(METADATA_KEY).and_then(|own| own["medoid"].as_str());
+    if let Some((id, _)) = gist.sources.iter().find(|(id, _)| Some(id.as_str()) == medoid) {
+        gist.medoid = id.clone();
+        gist.content.clone_from(&before.content);
+    }
+}
+
 /// The memory that says a gist. Of the concept that it takes the place of, what callers added stays: other metadata and
 /// other links. `stale` says that the sources are others since a caller last wrote the metadata.
-fn written(gist: Gist, id: MemoryId, before: Option<&Memory>, now: Timestamp) -> Memory {
+fn written(mut gist: Gist, id: MemoryId, before: Option<&Memory>, now: Timestamp) -> Memory {
+    keep_words(&mut gist, before);
     let mut metadata = before.map_or_else(Map::new, |memory| memory.metadata.clone());
     let was_stale = metadata.remove(METADATA_KEY).is_some_and(|own| own["stale"] == true);
     let source = |(to, weight): (MemoryId, f32)| Link { to, kind: DERIVED_FROM.to_string(), weight };

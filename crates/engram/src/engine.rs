@@ -13,6 +13,7 @@ use crate::unsynced::Unsynced;
 use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write_checkpoint};
 use crate::writer::version_of;
 use engram_core::associate::Analysis;
+use engram_core::embed::embed;
 use engram_core::hnsw::{Hnsw, HnswParams, Tuning};
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::kernels::{self, Simd};
@@ -408,6 +409,8 @@ impl Engine {
         }
         // A checkpoint that is being written would bring the folder back.
         let _no_checkpoint = space.checkpointing.lock();
+        // And a move would write beside the files of the space that may come after.
+        let _no_moves = space.placing.lock();
         *space.log.lock() = LogState::Closed("its deletion has begun; delete it again if that failed");
         space.erase_cold()?;
         self.shared.erase_space(name)?;
@@ -484,10 +487,10 @@ fn close_space(space: &Space) -> Result<()> {
         }
         LogState::Unborn | LogState::Closed(_) => false,
     };
-    let settled = space.settle_brought().and_then(|()| space.reclaim());
-    if let Err(error) = settled {
-        tracing::warn!(space = space.name().as_str(), %error, "files that nothing needs any more are kept");
+    if let Err(error) = space.settle_brought() {
+        tracing::warn!(space = space.name().as_str(), %error, "what came from the cold tier stays there alone");
     }
+    space.reclaim();
     if is_due && let Err(error) = write_checkpoint(space) {
         // The log has everything; the next start takes a little longer.
         tracing::warn!(space = space.name().as_str(), %error, "checkpoint failed; the log is kept");
@@ -743,8 +746,13 @@ fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut
                 let at = Saved { slot, arrival, version, uses, heat: Heat::default() };
                 state.place_saved(at, *memory, &analysis, None);
             }
-            Part::Kept { at, memory, stub, analysis } => {
+            Part::Kept { at, memory, mut stub, mut analysis } => {
                 admit_stub(state, &stub)?;
+                if embedder != state.settings().embedder {
+                    // Another version's vectors are not kept; texts that are away are embedded when they come back.
+                    stub.code = None;
+                    analysis.embedding = state.content_at(stub.home).and_then(embed);
+                }
                 state.place_saved(at, *memory, &analysis, Some(&stub));
             }
             Part::Files(files) => {
@@ -791,8 +799,10 @@ fn admit(state: &SpaceState, change: &Change) -> Result<(), String> {
 /// Whether what is known of a payload that lies elsewhere makes sense to a state.
 fn admit_stub(state: &SpaceState, stub: &Stub) -> Result<(), String> {
     let dimensions = state.settings().embedder.and_then(Embedder::dimensions);
+    let is_builtin = matches!(state.settings().embedder, Some(Embedder::Builtin { .. }));
     match &stub.code {
-        Some((code, _)) if Some(code.len()) != dimensions => {
+        // A checkpoint of another version of the built-in embedder may have others, which are dropped.
+        Some((code, _)) if Some(code.len()) != dimensions && !is_builtin => {
             Err(format!("a code of {} numbers, its space has vectors of {dimensions:?}", code.len()))
         }
         _ => Ok(()),

@@ -347,7 +347,16 @@ impl Space {
         self.want(&state, [slot].into_iter());
         let found = look(&state, slot);
         drop(state);
-        Ok(self.gather(vec![found])?.remove(0))
+        match self.gather(vec![found]) {
+            // It may have moved between the look and the fetch.
+            Err(_) => {
+                let state = self.read();
+                let found = look(&state, find(&state, &self.name, id)?);
+                drop(state);
+                Ok(self.gather(vec![found])?.remove(0))
+            }
+            gathered => Ok(gathered?.remove(0)),
+        }
     }
 
     /// Gives a memory other values in the fields that `patch` has, and leaves the rest, `stored_at` included.
@@ -678,6 +687,16 @@ impl Space {
         Ok(())
     }
 
+    /// Makes sure that the log is whole on disk, before what it no longer names is removed.
+    pub(crate) fn sync_log(&self) -> Result<()> {
+        let mut log = self.log.lock();
+        self.check_log(&log)?;
+        match &mut *log {
+            LogState::Open(open) => self.sync_open(open),
+            LogState::Unborn | LogState::Closed(_) => Ok(()),
+        }
+    }
+
     /// Syncs what was written since the last sync.
     pub(crate) fn flush(&self) -> Result<()> {
         match &mut *self.log.lock() {
@@ -727,8 +746,7 @@ impl Space {
             if !state.unindexed().contains(&slot) {
                 continue;
             }
-            let peers: Vec<Slot> =
-                peers.iter().copied().filter(|&peer| vectors.get(peer).is_some()).collect();
+            let peers: Vec<Slot> = peers.iter().copied().filter(|&peer| vectors.has(peer)).collect();
             let level = state.index().level_for(record.memory().id.stable_hash());
             plans.push((slot, record.version, state.index().prepare(vectors, slot, level, &peers, scratch)));
         }

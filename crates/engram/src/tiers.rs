@@ -11,6 +11,7 @@ use crate::worker::Job;
 use crate::writer::{Plan, Reads};
 use engram_core::Slot;
 use engram_core::concepts::is_made;
+use engram_core::memory::Memory;
 use engram_core::payloads::{HeatClock, Home, Move, Moves, Region, Tier};
 use engram_core::state::{Change, Embedder, SpaceState};
 use engram_storage::cold::ColdRow;
@@ -51,7 +52,7 @@ pub(crate) struct Tiers {
 #[derive(Debug, Default)]
 pub(crate) struct Told([u64; 3], u64);
 
-/// The segments of a space, with their bytes, and the numbers of the next segment and cold file.
+/// The segments of a space, with how many entries each has, and the numbers of the next segment and cold file.
 #[derive(Debug, Default)]
 pub(crate) struct Placing {
     segments: BTreeMap<u32, u64>,
@@ -141,7 +142,7 @@ pub(crate) fn open_segments(vfs: &dyn Vfs, dir: &Path, state: &mut SpaceState) -
     let mut placing = Placing::default();
     for number in segment::numbers(vfs, dir)? {
         let segment = Segment::open(vfs, dir, number)?;
-        placing.segments.insert(number, segment.bytes());
+        placing.segments.insert(number, segment.entries());
         placing.next = number + 1;
         state.add_region(number, Arc::new(Shelf(segment)));
     }
@@ -182,18 +183,19 @@ pub(crate) fn bring_hottest(shared: &Shared, state: &mut SpaceState) {
     let warm =
         state.in_order(None).map(|(_, slot)| slot).filter(|&slot| state.record(slot).tier() == Tier::Warm);
     let mut warm: Vec<(u32, Slot)> = warm.map(|slot| (state.record(slot).heat().until(), slot)).collect();
-    if state.tiers().bytes[1] > room {
-        warm.sort_unstable_by(|a, b| b.cmp(a));
-    }
-    for (_, slot) in warm {
-        let bytes = state.payload_bytes(slot);
-        if bytes > room {
-            return;
-        }
+    warm.sort_unstable_by(|a, b| b.cmp(a));
+    let fits = |(_, slot): &(u32, Slot)| {
+        let left = room.checked_sub(state.payload_bytes(*slot));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let mut warm: Vec<Slot> = warm.into_iter().take_while(fits).map(|(_, slot)| slot).collect();
+    // In the order of the disk: read at random, a large hot tier takes minutes.
+    warm.sort_unstable_by_key(|&slot| state.record(slot).home());
+    for slot in warm {
         if let Ok(memory) = state.memory(slot) {
             let version = state.record(slot).version;
             state.bring(slot, version, memory.content, memory.embedding.as_deref());
-            room -= bytes;
         }
     }
 }
@@ -216,13 +218,13 @@ fn balance_some(shared: &Shared) -> Result<bool> {
     if tiers.is_hot_over()
         && let Some(space) = coolest_space(shared, Tier::Hot)
     {
-        let over = tiers.bytes(Tier::Hot) - tiers.hot_bytes_max / 16 * 15;
+        let over = tiers.bytes(Tier::Hot).saturating_sub(tiers.hot_bytes_max / 16 * 15);
         has_moved = space.cool(over.min(TURN_BYTES))?;
     }
     if tiers.is_warm_over()
         && let (Some(space), Some(cold)) = (coolest_space(shared, Tier::Warm), &tiers.cold)
     {
-        let over = tiers.bytes(Tier::Warm) - tiers.warm_bytes_max / 16 * 15;
+        let over = tiers.bytes(Tier::Warm).saturating_sub(tiers.warm_bytes_max / 16 * 15);
         has_moved |= space.sink(cold, over.min(TURN_BYTES))?;
     }
     Ok(has_moved)
@@ -263,8 +265,8 @@ impl Space {
 
     fn tell(&self, bytes: [u64; 3], memories: u64) {
         let tiers = &self.shared.tiers;
-        let Told(bytes_before, memories_before) =
-            std::mem::replace(&mut *self.told.lock(), Told(bytes, memories));
+        let mut told = self.told.lock();
+        let Told(bytes_before, memories_before) = std::mem::replace(&mut *told, Told(bytes, memories));
         for ((sum, now), before) in tiers.bytes.iter().zip(bytes).zip(bytes_before) {
             sum.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         }
@@ -316,6 +318,7 @@ impl Space {
     /// Writes payloads that are at hand into a new segment, which is their home from then on.
     fn settle(&self, slots: &[Slot]) -> Result<()> {
         let mut placing = self.placing.lock();
+        self.check_open()?;
         let number = placing.next;
         let mut writer = SegmentWriter::create(self.shared.options.vfs.clone(), &self.dir, number)?;
         let mut moves = Vec::new();
@@ -330,7 +333,7 @@ impl Space {
         }
         let segment = writer.finish()?;
         placing.next += 1;
-        placing.segments.insert(number, segment.bytes());
+        placing.segments.insert(number, segment.entries());
         self.write().add_region(number, Arc::new(Shelf(segment)));
         self.commit(moves)
     }
@@ -388,7 +391,7 @@ impl Space {
         }
         self.tell_now();
         settled?;
-        self.reclaim()?;
+        self.reclaim();
         Ok(evicted > 0)
     }
 
@@ -413,20 +416,23 @@ impl Space {
         }
         let has_moved = written?;
         self.tell_now();
-        self.reclaim()?;
+        self.reclaim();
         Ok(has_moved)
     }
 
     /// Writes payloads into a new cold file, which is their home from then on. Returns whether there were any.
     fn write_cold(&self, cold: &Cold, slots: &[Slot]) -> Result<bool> {
-        let found: Vec<_> = {
+        // Before a name goes into the log for nothing.
+        cold.check()?;
+        let mut found = Vec::new();
+        for some in slots.chunks(COPIED_PAYLOADS) {
             let state = self.read();
-            let found = |slot: Slot| {
+            let look = |slot: Slot| {
                 let record = state.get(slot)?;
                 Some(((record.arrival, record.version), look(&state, slot)))
             };
-            slots.iter().filter_map(|&slot| found(slot)).collect()
-        };
+            found.extend(some.iter().filter_map(|&slot| look(slot)));
+        }
         let (keys, found): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let memories = self.gather(found)?;
         if memories.is_empty() {
@@ -460,13 +466,53 @@ impl Space {
     }
 
     /// Removes the segments and cold files that no payload has its home in any more, and writes those anew that are mostly
-    /// empty.
-    pub(crate) fn reclaim(&self) -> Result<()> {
-        self.reclaim_segments()?;
-        match &self.shared.tiers.cold {
-            Some(cold) if cold.is_there() => self.reclaim_files(cold),
-            _ => Ok(()),
+    /// empty. What cannot be removed or read stays, and the next turn tries again.
+    pub(crate) fn reclaim(&self) {
+        let warn = |result: Result<()>| {
+            if let Err(error) = result {
+                tracing::warn!(space = self.name().as_str(), %error, "a file that is hardly used is kept");
+            }
+        };
+        let segments: Vec<(u32, u64)> = self.placing.lock().segments.iter().map(|(n, e)| (*n, *e)).collect();
+        segments.into_iter().for_each(|(number, entries)| warn(self.reclaim_segment(number, entries)));
+        let Some(cold) = &self.shared.tiers.cold else { return };
+        let files: Vec<(u32, String)> = {
+            let (placing, state) = (self.placing.lock(), self.read());
+            let done = state.files().iter().filter(|(number, _)| !placing.writing.contains(number));
+            done.map(|(number, name)| (*number, name.clone())).collect()
+        };
+        for (number, name) in files {
+            if cold.is_there() {
+                warn(self.reclaim_file(cold, number, &name));
+            }
         }
+    }
+
+    fn reclaim_segment(&self, number: u32, entries: u64) -> Result<()> {
+        let used = self.read().use_of_region(number);
+        if used.memories > 0 && used.memories < entries / 2 {
+            let slots = self.read().slots_in_region(number);
+            self.settle(&slots)?;
+        }
+        if self.read().use_of_region(number).memories == 0 {
+            self.remove_segment(number)?;
+        }
+        Ok(())
+    }
+
+    fn reclaim_file(&self, cold: &Cold, number: u32, name: &str) -> Result<()> {
+        let used = self.read().use_of_file(number);
+        if used.memories > 0 && used.memories < u64::from(used.rows_end) / 2 {
+            let slots = self.read().slots_in_file(number);
+            self.write_cold(cold, &slots)?;
+        }
+        if self.read().use_of_file(number).memories == 0 {
+            // The log has to be on disk that says where its payloads are now.
+            self.sync_log()?;
+            cold.delete(name)?;
+            self.write().forget_file(number);
+        }
+        Ok(())
     }
 
     /// Deletes the cold files of a space that takes no writes any more.
@@ -476,54 +522,20 @@ impl Space {
             Some(cold) => files.iter().try_for_each(|name| cold.delete(name)),
             None if files.is_empty() => Ok(()),
             None => {
-                tracing::warn!(space = self.name().as_str(), files = files.len(), "cold files stay: there is no cold tier");
+                tracing::warn!(
+                    space = self.name().as_str(),
+                    files = files.len(),
+                    "cold files stay: there is no cold tier"
+                );
                 Ok(())
             }
         }
     }
 
-    fn reclaim_files(&self, cold: &Cold) -> Result<()> {
-        let files: Vec<(u32, String)> = {
-            let (placing, state) = (self.placing.lock(), self.read());
-            let done = state.files().iter().filter(|(number, _)| !placing.writing.contains(number));
-            done.map(|(number, name)| (*number, name.clone())).collect()
-        };
-        for (number, name) in files {
-            let used = self.read().use_of_file(number);
-            if used.memories > 0 && used.memories < u64::from(used.rows_end) / 2 {
-                let slots = self.read().slots_in_file(number);
-                self.write_cold(cold, &slots)?;
-            }
-            if self.read().use_of_file(number).memories == 0 {
-                // The log has to be on disk that says where its payloads are now.
-                self.flush()?;
-                cold.delete(&name)?;
-                self.write().forget_file(number);
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the segments that no payload has its home in any more, and writes those anew that are mostly empty.
-    fn reclaim_segments(&self) -> Result<()> {
-        let segments: Vec<(u32, u64)> = self.placing.lock().segments.iter().map(|(n, b)| (*n, *b)).collect();
-        for (number, bytes) in segments {
-            let used = self.read().use_of_region(number);
-            if used.memories > 0 && used.bytes < bytes / 2 {
-                let slots = self.read().slots_in_region(number);
-                self.settle(&slots)?;
-            }
-            if self.read().use_of_region(number).memories == 0 {
-                self.remove_segment(number)?;
-            }
-        }
-        Ok(())
-    }
-
     fn remove_segment(&self, number: u32) -> Result<()> {
-        // The log has to be on disk that says where its payloads are now.
-        self.flush()?;
         let mut placing = self.placing.lock();
+        // The log has to be on disk that says where its payloads are now.
+        self.sync_log()?;
         if placing.segments.remove(&number).is_some() {
             self.write().remove_region(number);
             let vfs = &self.shared.options.vfs;
@@ -549,6 +561,16 @@ impl Space {
         if is_first && !waiting.is_empty() {
             self.shared.schedule(Job::Bring(self.name().clone()));
         }
+    }
+
+    /// The hot memories that were fetched most, up to so many, the hottest first. Looks at all.
+    pub fn hottest(&self, count: usize) -> Vec<Memory> {
+        let state = self.read();
+        let hot = state.in_order(None).filter(|(_, slot)| state.record(*slot).tier() == Tier::Hot);
+        let mut hot: Vec<(u32, Slot)> =
+            hot.map(|(_, slot)| (state.record(slot).heat().until(), slot)).collect();
+        hot.sort_unstable_by(|a, b| b.cmp(a));
+        hot.into_iter().take(count).filter_map(|(_, slot)| state.memory(slot).ok()).collect()
     }
 
     /// Brings payloads into memory that were asked for. Those that cannot be read stay where they are.

@@ -141,7 +141,7 @@ pub(crate) fn flush_all(shared: &Shared) {
 /// writes go on, so the checkpoint may hold some changes that are newer than its position; replaying them again
 /// changes nothing.
 pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
-    let _alone = space.checkpointing.lock();
+    let alone = space.checkpointing.lock();
     let position = space.position();
     match &*space.log.lock() {
         LogState::Open(open) if open.checkpoint.0 < position || space.indexed.load(Ordering::Relaxed) > 0 => {
@@ -187,7 +187,9 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
         open.checkpoint = (position, bytes);
     }
     checkpoint::remove_older(&*vfs, &space.dir, LogPosition(position))?;
-    space.reclaim()
+    drop(alone);
+    space.reclaim();
+    Ok(())
 }
 
 /// The settings, and the next memories in order of arrival.
@@ -197,14 +199,15 @@ fn memories_after(state: &SpaceState, after: &mut Option<u64>) -> Vec<Part> {
         *after = Some(arrival);
         let record = state.record(slot);
         let (version, uses) = (record.version, record.uses.clone());
-        parts.push(match (state.stub(slot), state.memory(slot)) {
-            (Some(stub), _) => {
+        parts.push(match state.stub(slot) {
+            Some(stub) => {
                 let at = Saved { slot, arrival, version, uses, heat: record.heat().clone() };
                 let memory = Box::new(Memory { content: None, ..record.memory().clone() });
                 Part::Kept { at, memory, stub, analysis: Box::new(state.analysis(slot)) }
             }
-            (None, memory) => {
-                let memory = Box::new(memory.expect("what has no home but the log is in memory"));
+            None => {
+                let memory = state.memory(slot).expect("what has no home but the log is in memory");
+                let memory = Box::new(memory);
                 Part::Memory { slot, arrival, version, uses, memory }
             }
         });

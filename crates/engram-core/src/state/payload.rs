@@ -15,6 +15,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
+/// Entries of an order of payloads that are never too many.
+const COOLEST_MIN: usize = 1024;
+
 /// What is kept of a payload that is not in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stub {
@@ -81,6 +84,8 @@ pub(super) struct Payloads {
     /// Of the hot and of the warm, by the heat that they had when they were put here. One that has left since is passed
     /// over; one that was fetched since is put back.
     coolest: [BinaryHeap<Reverse<(u32, Slot)>>; 2],
+    /// How long these may get before what is in them twice is taken out.
+    coolest_max: [usize; 2],
 }
 
 impl Payloads {
@@ -96,6 +101,11 @@ impl Payloads {
             *homeless_bytes += if is_homeless { bytes } else { 0 };
             if let Some(coolest) = self.coolest.get_mut(tier as usize) {
                 coolest.push(Reverse((kept.heat.until(), slot)));
+                let max = &mut self.coolest_max[tier as usize];
+                if coolest.len() > (*max).max(COOLEST_MIN) {
+                    tidy(coolest);
+                    *max = 2 * coolest.len();
+                }
             }
         } else {
             *memories -= 1;
@@ -122,6 +132,14 @@ impl Payloads {
             used.bytes -= bytes;
         }
     }
+}
+
+/// Keeps the lowest entry of each slot.
+fn tidy(coolest: &mut BinaryHeap<Reverse<(u32, Slot)>>) {
+    let mut all = std::mem::take(coolest).into_vec();
+    all.sort_unstable_by_key(|Reverse((heat, slot))| (*slot, *heat));
+    all.dedup_by_key(|Reverse((_, slot))| *slot);
+    *coolest = all.into();
 }
 
 /// A hash of a payload that is the same in every version of this program.
@@ -211,6 +229,14 @@ impl SpaceState {
             }
             Home::Region { region, at } => self.regions.content(region, at).map(Some).ok_or(Away(slot)),
             Home::Away { .. } | Home::Log => Err(Away(slot)),
+        }
+    }
+
+    /// The text of a home that can be read, whichever memory's it is.
+    pub fn content_at(&self, home: Home) -> Option<&str> {
+        match home {
+            Home::Region { region, at } => self.regions.content(region, at),
+            Home::Away { .. } | Home::Log => None,
         }
     }
 
@@ -338,7 +364,7 @@ impl SpaceState {
     }
 
     /// Changes how a payload is kept, and counts it where it is then.
-    fn recount(&mut self, slot: Slot, change: impl FnOnce(&mut Self, Slot)) {
+    pub(super) fn recount(&mut self, slot: Slot, change: impl FnOnce(&mut Self, Slot)) {
         self.count_payload(slot, false);
         change(self, slot);
         self.count_payload(slot, true);

@@ -128,6 +128,9 @@ impl Space {
         self.fetch(found.iter_mut().filter_map(|(memory, away)| Some((memory, away.as_ref()?))))?;
         {
             let mut state = self.write();
+            // Otherwise it would be the coolest, and the first to leave again.
+            let slots = found.iter().filter_map(|(_, away)| Some(away.as_ref()?.slot));
+            state.note_fetched(slots.filter(|slot| state.get(*slot).is_some()));
             for (memory, away) in found {
                 if let Some(away) = away {
                     state.bring(away.slot, away.version, memory.content, memory.embedding.as_deref());
