@@ -6,14 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::draft::Draft;
 use crate::error::{Error, Result};
-use crate::limits::{CHUNK_BYTES, PAYLOAD_BYTES_MAX};
+use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::log::LogPosition;
 use crate::record::{
     FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FrameReader, Step, check_file_header, encode_file_header,
     encode_frame, read_u64,
 };
-use crate::vfs::{File, Vfs};
+use crate::vfs::Vfs;
 
 const MAGIC: [u8; 8] = *b"ENGRCKP1";
 
@@ -23,29 +24,17 @@ const FOOTER_SEQUENCE: u64 = 0;
 /// Writes a checkpoint, a chunk at a time. Dropped without `finish`, it leaves no checkpoint.
 #[derive(Debug)]
 pub struct CheckpointWriter {
-    vfs: Arc<dyn Vfs>,
-    dir: PathBuf,
-    position: LogPosition,
-    file: Box<dyn File>,
-    /// Bytes in the file, without the buffer.
-    written: u64,
-    buffer: Vec<u8>,
+    draft: Draft,
     frames: u64,
-    finished: bool,
 }
 
 impl CheckpointWriter {
     /// Starts the checkpoint that stands for the log through `position`, which must be durable in the log.
     pub fn create(vfs: Arc<dyn Vfs>, dir: &Path, position: LogPosition) -> Result<CheckpointWriter> {
         vfs.create_dir_all(dir)?;
-        let path = temporary_path(dir, position);
-        if vfs.exists(&path)? {
-            vfs.remove_file(&path)?;
-        }
-        let file = vfs.create(&path)?;
-        let dir = dir.to_path_buf();
-        let buffer = encode_file_header(MAGIC, position.0).to_vec();
-        Ok(CheckpointWriter { vfs, dir, position, file, written: 0, buffer, frames: 0, finished: false })
+        let mut draft = Draft::create(vfs, path(dir, position))?;
+        draft.push(|out| out.extend_from_slice(&encode_file_header(MAGIC, position.0)))?;
+        Ok(CheckpointWriter { draft, frames: 0 })
     }
 
     /// Adds a payload.
@@ -62,35 +51,12 @@ impl CheckpointWriter {
     /// there; `newest` after a restart tells.
     pub fn finish(mut self) -> Result<u64> {
         self.encode(FOOTER_SEQUENCE, &self.frames.to_le_bytes())?;
-        self.flush()?;
-        self.file.sync()?;
-        self.vfs.rename(&temporary_path(&self.dir, self.position), &path(&self.dir, self.position))?;
-        self.finished = true;
-        self.vfs.sync_dir(&self.dir)?;
-        Ok(self.written)
+        self.draft.finish()
     }
 
     fn encode(&mut self, sequence: u64, payload: &[u8]) -> Result<()> {
-        let offset = self.written + self.buffer.len() as u64;
-        encode_frame(&mut self.buffer, offset, sequence, 0, payload);
-        if self.buffer.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.file.write_at(self.written, &self.buffer)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        self.buffer.shrink_to(2 * CHUNK_BYTES);
-        Ok(())
-    }
-}
-
-impl Drop for CheckpointWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // A full disk gets its space back at once. If this fails too, `newest` removes the file at the next start.
-            drop(self.vfs.remove_file(&temporary_path(&self.dir, self.position)));
-        }
+        let offset = self.draft.bytes();
+        self.draft.push(|out| encode_frame(out, offset, sequence, 0, payload))
     }
 }
 
@@ -169,8 +135,4 @@ pub fn remove_older(vfs: &dyn Vfs, dir: &Path, keep: LogPosition) -> Result<()> 
 
 fn path(dir: &Path, position: LogPosition) -> PathBuf {
     dir.join(format!("checkpoint-{:020}.ckpt", position.0))
-}
-
-fn temporary_path(dir: &Path, position: LogPosition) -> PathBuf {
-    dir.join(format!("checkpoint-{:020}.tmp", position.0))
 }

@@ -6,6 +6,7 @@
 mod active;
 pub mod checkpoint;
 pub mod cold;
+mod draft;
 mod error;
 mod faulty;
 mod limits;

@@ -19,7 +19,7 @@ impl Mapped {
     pub(crate) fn file(file: &fs::File) -> io::Result<Self> {
         // SAFETY: the files that are mapped were renamed to their names when they were whole, and only this process, which
         // has the folder's lock, touches them: it removes them, which leaves a map as it is, and never writes to them. Who
-        // cuts one from outside ends the process.
+        // cuts one from outside ends the process, and so does a disk that fails under a read.
         let map = unsafe { memmap2::Mmap::map(file)? };
         Ok(Self(Bytes::File(map)))
     }

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::draft::Draft;
 use crate::error::{Error, Result};
-use crate::limits::{CHUNK_BYTES, PAYLOAD_BYTES_MAX};
+use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::mapped::Mapped;
 use crate::record::{FILE_HEADER_BYTES, check_file_header, encode_file_header, read_u32, read_u64};
-use crate::vfs::{File, Vfs};
+use crate::vfs::Vfs;
 
 const MAGIC: [u8; 8] = *b"ENGRSEG1";
 const FOOTER_MAGIC: [u8; 8] = *b"ENGREND1";
@@ -34,26 +35,19 @@ pub struct SegmentWriter {
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
     number: u32,
-    file: Box<dyn File>,
-    /// Bytes in the file, without the buffer.
-    written: u64,
-    buffer: Vec<u8>,
+    draft: Draft,
     entries: u64,
-    finished: bool,
 }
 
 impl SegmentWriter {
     /// Starts the segment of a number that no other in the folder has.
     pub fn create(vfs: Arc<dyn Vfs>, dir: &Path, number: u32) -> Result<Self> {
-        let path = temporary_path(dir, number);
-        if vfs.exists(&path)? {
-            vfs.remove_file(&path)?;
-        }
-        let file = vfs.create(&path)?;
-        let mut buffer = encode_file_header(MAGIC, u64::from(number)).to_vec();
-        buffer.resize(UNIT_BYTES, 0);
-        let dir = dir.to_path_buf();
-        Ok(Self { vfs, dir, number, file, written: 0, buffer, entries: 0, finished: false })
+        let mut draft = Draft::create(vfs.clone(), path(dir, number))?;
+        draft.push(|out| {
+            out.extend_from_slice(&encode_file_header(MAGIC, u64::from(number)));
+            out.resize(UNIT_BYTES, 0);
+        })?;
+        Ok(Self { vfs, dir: dir.to_path_buf(), number, draft, entries: 0 })
     }
 
     /// Adds an entry and returns its place. The front is aligned for any number.
@@ -62,64 +56,41 @@ impl SegmentWriter {
         if bytes > PAYLOAD_BYTES_MAX {
             return Err(Error::TooLarge { what: "payload", bytes, bytes_max: PAYLOAD_BYTES_MAX });
         }
-        let offset = self.bytes();
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(&[0; 4]);
-        self.buffer.extend_from_slice(&(front.len() as u32).to_le_bytes());
-        self.buffer.extend_from_slice(&(back.len() as u32).to_le_bytes());
-        self.buffer.extend_from_slice(&[0; 4]);
-        keys.iter().for_each(|key| self.buffer.extend_from_slice(&key.to_le_bytes()));
-        self.buffer.extend_from_slice(front);
-        self.buffer.extend_from_slice(back);
-        let crc = crc32c::crc32c(&self.buffer[start + 4..]);
-        self.buffer[start..start + 4].copy_from_slice(&crc.to_le_bytes());
-        self.buffer.resize(self.buffer.len().next_multiple_of(UNIT_BYTES), 0);
+        let at = self.draft.bytes() / UNIT_BYTES as u64;
+        self.draft.push(|out| encode_entry(out, keys, front, back))?;
         self.entries += 1;
-        if self.buffer.len() >= CHUNK_BYTES {
-            self.flush()?;
-        }
-        Ok(u32::try_from(offset / UNIT_BYTES as u64).expect("callers end a segment long before 256 GiB"))
-    }
-
-    /// Bytes so far, without the footer.
-    pub fn bytes(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        Ok(u32::try_from(at).expect("callers end a segment long before 256 GiB"))
     }
 
     /// Makes the segment durable under its name, and opens it.
     pub fn finish(mut self) -> Result<Segment> {
-        let bytes = self.bytes() + UNIT_BYTES as u64;
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(&FOOTER_MAGIC);
-        self.buffer.extend_from_slice(&self.entries.to_le_bytes());
-        self.buffer.extend_from_slice(&bytes.to_le_bytes());
-        let crc = crc32c::crc32c(&self.buffer[start..]);
-        self.buffer.extend_from_slice(&crc.to_le_bytes());
-        self.buffer.resize(start + UNIT_BYTES, 0);
-        self.flush()?;
-        self.file.sync()?;
-        self.vfs.rename(&temporary_path(&self.dir, self.number), &path(&self.dir, self.number))?;
-        self.finished = true;
-        self.vfs.sync_dir(&self.dir)?;
+        let (entries, bytes) = (self.entries, self.draft.bytes() + UNIT_BYTES as u64);
+        self.draft.push(|out| {
+            let start = out.len();
+            out.extend_from_slice(&FOOTER_MAGIC);
+            out.extend_from_slice(&entries.to_le_bytes());
+            out.extend_from_slice(&bytes.to_le_bytes());
+            let crc = crc32c::crc32c(&out[start..]);
+            out.extend_from_slice(&crc.to_le_bytes());
+            out.resize(start + UNIT_BYTES, 0);
+        })?;
+        self.draft.finish()?;
         Segment::open(&*self.vfs, &self.dir, self.number)
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.file.write_at(self.written, &self.buffer)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        self.buffer.shrink_to(2 * CHUNK_BYTES);
-        Ok(())
     }
 }
 
-impl Drop for SegmentWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // A full disk gets its space back at once. If this fails, too, `numbers` removes the file at the next start.
-            drop(self.vfs.remove_file(&temporary_path(&self.dir, self.number)));
-        }
-    }
+fn encode_entry(out: &mut Vec<u8>, keys: [u64; 2], front: &[u8], back: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&(front.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(back.len() as u32).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
+    out.extend_from_slice(front);
+    out.extend_from_slice(back);
+    let crc = crc32c::crc32c(&out[start + 4..]);
+    out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+    out.resize(start + (out.len() - start).next_multiple_of(UNIT_BYTES), 0);
 }
 
 /// One entry.
@@ -180,11 +151,6 @@ impl Segment {
     /// Entries in it.
     pub fn entries(&self) -> u64 {
         self.entries
-    }
-
-    /// Size of the file in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.mapped.as_ref().len() as u64
     }
 
     /// The entry at a place. Its checksum is worked out when it is first read.
@@ -249,8 +215,8 @@ pub fn numbers(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<u32>> {
         let Some(rest) = name.strip_prefix("payloads-") else { continue };
         if rest.ends_with(".tmp") {
             vfs.remove_file(&dir.join(&name))?;
-        } else if let Some(Ok(number)) = rest.strip_suffix(".seg").map(str::parse) {
-            numbers.push(number);
+        } else if let Some(digits) = rest.strip_suffix(".seg").filter(|digits| digits.len() == 10) {
+            numbers.extend(digits.parse::<u32>());
         }
     }
     Ok(numbers)
@@ -263,10 +229,6 @@ pub fn remove(vfs: &dyn Vfs, dir: &Path, number: u32) -> Result<()> {
 
 fn path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("payloads-{number:010}.seg"))
-}
-
-fn temporary_path(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("payloads-{number:010}.tmp"))
 }
 
 #[cfg(test)]
