@@ -630,6 +630,7 @@ struct Server {
 }
 
 impl Server {
+    /// Starts a server and waits until it is ready.
     fn start(data: &Path, binary: &str, args: &[&str]) -> (Self, Log) {
         let mut command = Command::new(binary);
         command.args(args).args([
@@ -644,14 +645,16 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut server = Self { child: command.spawn().unwrap(), url: String::new() };
         let mut log = BufReader::new(server.child.stderr.take().unwrap());
-        let mut seen = String::new();
-        while server.url.is_empty() {
+        let (mut seen, mut ready) = (String::new(), false);
+        while server.url.is_empty() || !ready {
             let mut line = String::new();
             assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server ended: {seen}");
             seen.push_str(&line);
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            server.url =
-                event["http_addr"].as_str().map(|address| format!("http://{address}")).unwrap_or_default();
+            if let Some(address) = event["http_addr"].as_str() {
+                server.url = format!("http://{address}");
+            }
+            ready |= event["message"] == "ready";
         }
         (server, log)
     }

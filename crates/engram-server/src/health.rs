@@ -97,10 +97,10 @@ pub(crate) fn warm_up(engine: &Engine, health: &Health, patterns: usize) {
         let mean_ms = warmth.recall_mean().as_secs_f64() * 1000.0;
         tracing::warn!(mean_ms, "the warm-up was slow, and is tried again");
     }
+    health.say(State::Ready);
     if !health.is_draining() {
         tracing::info!(spaces = spaces.len(), "ready");
     }
-    health.say(State::Ready);
 }
 
 fn open_spaces(engine: &Engine, health: &Health) -> Result<Vec<Arc<Space>>, String> {
