@@ -105,6 +105,7 @@ fn what_lies_elsewhere_is_the_same_memory() {
         let (slot, whole) = (slot(&spread, at), memory(at));
         let expected = Analysis { embedding: None, ..Analysis::of(&whole, &settings()) };
         assert_eq!(spread.analysis(slot), expected);
+        assert_eq!(spread.is_at_hand(slot), spread.memory(slot).is_ok());
         match at % 3 {
             1 => assert_eq!(spread.memory(slot), Err(Away(slot))),
             _ => assert_eq!(spread.memory(slot), Ok(whole)),

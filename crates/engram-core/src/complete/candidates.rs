@@ -153,10 +153,7 @@ impl<'a> Candidates<'a> {
 
     /// Asks for the payloads that are away: what is completed is taken from them.
     pub(super) fn check_at_hand(&self) -> Result<()> {
-        let is_away = |slot: &Slot| {
-            self.state.content(*slot).is_err()
-                || (self.state.has_vector(*slot) && self.state.row(*slot).is_none())
-        };
+        let is_away = |slot: &Slot| !self.state.is_at_hand(*slot);
         let away: Vec<Slot> = self.all.iter().map(|candidate| candidate.slot).filter(is_away).collect();
         if away.is_empty() { Ok(()) } else { Err(Error::Away(away)) }
     }

@@ -66,8 +66,6 @@ pub struct Tiers {
 pub struct Use {
     /// Memories.
     pub memories: u64,
-    /// Bytes of their contents and vectors.
-    pub bytes: u64,
     /// Of a cold file, one more than the last row in use.
     pub rows_end: u32,
 }
@@ -92,7 +90,7 @@ impl Payloads {
     pub(super) fn count(&mut self, slot: Slot, kept: &Kept, bytes: u64, is_in: bool) {
         let tier = kept.tier();
         let is_homeless = kept.home == Home::Log;
-        self.count_use(kept.home, bytes, is_in);
+        self.count_use(kept.home, is_in);
         let Tiers { memories, bytes: sums, homeless_bytes } = &mut self.tiers;
         let (memories, sum) = (&mut memories[tier as usize], &mut sums[tier as usize]);
         if is_in {
@@ -113,10 +111,8 @@ impl Payloads {
             *homeless_bytes -= if is_homeless { bytes } else { 0 };
         }
     }
-}
 
-impl Payloads {
-    fn count_use(&mut self, home: Home, bytes: u64, is_in: bool) {
+    fn count_use(&mut self, home: Home, is_in: bool) {
         let (at, number, row) = match home {
             Home::Log => return,
             Home::Region { region, .. } => (0, region, 0),
@@ -124,12 +120,9 @@ impl Payloads {
         };
         let used = self.uses[at].entry(number).or_default();
         used.rows_end = used.rows_end.max(row + 1);
-        if is_in {
-            used.memories += 1;
-            used.bytes += bytes;
-        } else {
-            used.memories -= 1;
-            used.bytes -= bytes;
+        match is_in {
+            true => used.memories += 1,
+            false => used.memories -= 1,
         }
     }
 }
@@ -243,13 +236,25 @@ impl SpaceState {
     /// A memory as it was given, with its embedding where it came with one. A concept that consolidation made has one
     /// where its sources came with theirs.
     pub fn memory(&self, slot: Slot) -> Result<Memory, Away> {
-        let content = self.content(slot)?.map(str::to_string);
+        let (content, row) = self.payload(slot)?;
+        let (content, embedding) = (content.map(str::to_string), row.map(<[f32]>::to_vec));
+        Ok(Memory { content, embedding, ..self.record(slot).memory.clone() })
+    }
+
+    /// Whether a memory can be read as it was given, without bringing anything.
+    pub fn is_at_hand(&self, slot: Slot) -> bool {
+        self.payload(slot).is_ok()
+    }
+
+    /// Content and vector as given: a vector that is derived is no part of it.
+    pub fn payload(&self, slot: Slot) -> Result<(Option<&str>, Option<&[f32]>), Away> {
+        let content = self.content(slot)?;
         let is_given = matches!(self.settings.embedder, Some(Embedder::Caller { .. }));
-        let embedding = self.row(slot).filter(|_| is_given).map(<[f32]>::to_vec);
-        if embedding.is_none() && is_given && self.has_vector(slot) {
+        let row = self.row(slot).filter(|_| is_given);
+        if row.is_none() && is_given && self.has_vector(slot) {
             return Err(Away(slot));
         }
-        Ok(Memory { content, embedding, ..self.record(slot).memory.clone() })
+        Ok((content, row))
     }
 
     /// What is kept of a memory's payload if it leaves; none where it has no home yet.
