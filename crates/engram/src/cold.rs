@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) struct Cold {
     store: Arc<ColdStore>,
     /// How long it is left alone after it could not be reached.
-    left_alone: Duration,
+    retry_after: Duration,
     /// Since it could not be reached, with what was said.
     trouble: Mutex<Option<(Stopwatch, String)>>,
     /// It was found to create files as it must.
@@ -24,14 +24,14 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
-    pub(crate) fn new(store: Arc<ColdStore>, left_alone: Duration) -> Self {
-        Self { store, left_alone, trouble: Mutex::default(), is_safe: Mutex::new(false) }
+    pub(crate) fn new(store: Arc<ColdStore>, retry_after: Duration) -> Self {
+        Self { store, retry_after, trouble: Mutex::default(), is_safe: Mutex::new(false) }
     }
 
     /// Asks the store for something, unless it could not be reached just before.
     fn ask<T>(&self, ask: impl FnOnce(&ColdStore) -> engram_storage::Result<T>) -> Result<T> {
         if let Some((since, message)) = &*self.trouble.lock()
-            && since.elapsed() < self.left_alone
+            && since.elapsed() < self.retry_after
         {
             return Err(Error::new(ErrorKind::Busy, message.clone()));
         }
@@ -45,7 +45,7 @@ impl Cold {
 
     /// Whether it may be asked now.
     pub(crate) fn is_there(&self) -> bool {
-        self.trouble.lock().as_ref().is_none_or(|(since, _)| since.elapsed() >= self.left_alone)
+        self.trouble.lock().as_ref().is_none_or(|(since, _)| since.elapsed() >= self.retry_after)
     }
 
     /// Finds out whether the store creates files as it must: once, before anything is written.

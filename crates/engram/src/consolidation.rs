@@ -112,6 +112,10 @@ impl Space {
         let ground = OnceCell::new();
         for id in ids {
             let now = self.now();
+            let silent = silent_medoid(&self.read(), &id);
+            if let Some(Err(error)) = silent.map(|medoid| self.bring_by_id(&[medoid])) {
+                tracing::debug!(concept = id.as_str(), %error, "a concept stays without words");
+            }
             let change = renewed(&self.read(), &ground, &BTreeMap::new(), &id, None, now);
             match &change {
                 None => {}
@@ -186,6 +190,14 @@ fn free_id(state: &SpaceState, gist: &Gist) -> Option<MemoryId> {
     let founders = || gist.sources.iter().map(|(id, _)| id);
     let mut ids = (0..ID_ATTEMPTS_MAX).map(|attempt| concept_id(founders(), attempt));
     ids.find(|id| state.slot(id).is_none())
+}
+
+/// The medoid of a concept that has no words because none were at hand when it got its sources.
+fn silent_medoid(state: &SpaceState, concept: &MemoryId) -> Option<MemoryId> {
+    let concept = state.slot(concept).filter(|&slot| !state.record(slot).has_content())?;
+    let medoid = state.record(concept).memory().metadata.get(METADATA_KEY)?["medoid"].as_str()?;
+    let medoid = MemoryId::new(medoid).ok()?;
+    state.slot(&medoid).filter(|&slot| state.record(slot).has_content()).map(|_| medoid)
 }
 
 /// Where no text is at hand, a concept goes on saying what it says, as long as who said it is among its sources.

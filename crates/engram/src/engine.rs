@@ -116,8 +116,9 @@ pub struct Options {
     pub warm_bytes_max: u64,
     /// Where what does not fit is kept; none: on disk, however much it is.
     pub cold: Option<Arc<ColdStore>>,
-    /// How long the cold tier is left alone after it could not be reached.
-    pub cold_left_alone: Duration,
+    /// How long the cold tier is left alone after it could not be reached, and payloads where they are after they could not
+    /// be moved.
+    pub retry_after: Duration,
     /// Bytes of payloads from which on a checkpoint puts them into segments instead of itself.
     pub settled_bytes_min: u64,
     /// Hops that activation may take through the memories of each tier, hot, warm and cold; 0 leaves a tier out.
@@ -156,7 +157,7 @@ impl Options {
             hot_bytes_max: u64::MAX,
             warm_bytes_max: u64::MAX,
             cold: None,
-            cold_left_alone: Duration::from_secs(5),
+            retry_after: Duration::from_secs(5),
             settled_bytes_min: SETTLED_BYTES_MIN,
             hops: [3, 2, 1],
             observe_flush: None,

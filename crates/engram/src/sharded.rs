@@ -169,34 +169,37 @@ impl<T> Sharded<T> {
     pub(crate) fn gates(&self) -> usize {
         self.gates.get().into_iter().flatten().filter_map(OnceLock::get).count()
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::{Barrier, mpsc};
-    use std::thread;
 
     /// Has threads read at the same time until each met the others often.
-    fn crowd<T: Send + Sync>(sharded: &Sharded<T>, threads: usize) {
-        let inside = Barrier::new(threads);
-        thread::scope(|scope| {
+    pub(crate) fn crowd(&self, threads: usize)
+    where
+        T: Send + Sync,
+    {
+        let inside = std::sync::Barrier::new(threads);
+        std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     for _ in 0..2 * MEETINGS {
-                        let _guard = sharded.read();
+                        let _guard = self.read();
                         inside.wait();
                     }
                 });
             }
         });
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
 
     #[test]
     fn readers_who_meet_get_as_many_gates_as_allowed() {
         let gates = |gates_max, threads| {
             let sharded = Sharded::new(gates_max, ());
-            crowd(&sharded, threads);
+            sharded.crowd(threads);
             sharded.gates()
         };
         assert_eq!((gates(0, 4), gates(1, 4)), (0, 0));
@@ -210,7 +213,7 @@ mod tests {
         const EACH: u64 = if cfg!(miri) { 20 } else { 2000 };
         for gates_max in [1, 2, 16, 128] {
             let sharded = Sharded::new(gates_max, (0u64, 0u64));
-            crowd(&sharded, 4);
+            sharded.crowd(4);
             thread::scope(|scope| {
                 for number in 0..4 {
                     let sharded = &sharded;
@@ -240,7 +243,7 @@ mod tests {
     #[test]
     fn who_comes_after_a_waiting_writer_reads_what_it_wrote() {
         let sharded = Sharded::new(16, 0);
-        crowd(&sharded, 8);
+        sharded.crowd(8);
         let (inside, waits) = mpsc::channel();
         let (leave, left) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -277,7 +280,7 @@ mod tests {
     fn neither_side_starves() {
         const EACH: usize = if cfg!(miri) { 10 } else { 300 };
         let sharded = Sharded::new(16, 0);
-        crowd(&sharded, 4);
+        sharded.crowd(4);
         let (reads, writes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let finished = || reads.load(Ordering::Relaxed) >= EACH && writes.load(Ordering::Relaxed) >= EACH;
         thread::scope(|scope| {

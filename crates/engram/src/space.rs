@@ -36,7 +36,7 @@ mod payloads;
 mod selection;
 mod uses;
 
-pub(crate) use payloads::look;
+pub(crate) use payloads::{Seen, bring_all, look};
 pub use selection::Selection;
 pub use uses::Usage;
 
@@ -347,15 +347,9 @@ impl Space {
         self.want(&state, [slot].into_iter());
         let found = look(&state, slot);
         drop(state);
-        match self.gather(vec![found]) {
-            // It may have moved between the look and the fetch.
-            Err(_) => {
-                let state = self.read();
-                let found = look(&state, find(&state, &self.name, id)?);
-                drop(state);
-                Ok(self.gather(vec![found])?.remove(0))
-            }
-            gathered => Ok(gathered?.remove(0)),
+        match self.gather(vec![found])?.pop() {
+            Some((memory, _)) => Ok(memory),
+            None => Err(not_stored(&self.name, id)),
         }
     }
 
@@ -407,7 +401,8 @@ impl Space {
         let found = page.into_iter().map(|(_, slot)| look(&state, slot)).collect();
         drop(passing);
         drop(state);
-        Ok(Page { memories: self.gather(found)?, next })
+        let memories = self.gather(found)?.into_iter().map(|(memory, _)| memory).collect();
+        Ok(Page { memories, next })
     }
 
     /// What a cue brings to mind. Never waits for index building; costs well under a millisecond at 20,000 memories.
@@ -437,7 +432,7 @@ impl Space {
         let slots = || work.answer.hits.iter().map(|hit| hit.slot);
         state.note_fetched(slots());
         self.want(&state, slots());
-        let (memories, away): (Vec<_>, Vec<_>) = slots().map(|slot| look(&state, slot)).unzip();
+        let (memories, seen): (Vec<_>, Vec<_>) = slots().map(|slot| look(&state, slot)).unzip();
         let mut memories = memories.into_iter();
         let hit = |hit: Hit| RecalledHit {
             memory: memories.next().expect("there is one for each hit"),
@@ -459,7 +454,7 @@ impl Space {
         drop(state);
         self.shared.pool.give(work);
         let mut recalled = Recalled { hits, abstain, activated, truncated };
-        self.fill(&mut recalled, &away);
+        self.fill(&mut recalled, seen);
         Ok(recalled)
     }
 
@@ -917,9 +912,11 @@ fn patched(memory: Memory, patch: NewMemory) -> NewMemory {
 }
 
 fn find(state: &SpaceState, name: &SpaceName, id: &MemoryId) -> Result<Slot> {
-    state.slot(id).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("memory \"{id}\" is not stored in space \"{name}\""))
-    })
+    state.slot(id).ok_or_else(|| not_stored(name, id))
+}
+
+fn not_stored(name: &SpaceName, id: &MemoryId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("memory \"{id}\" is not stored in space \"{name}\""))
 }
 
 /// A memory with its payload, which the caller has seen to.

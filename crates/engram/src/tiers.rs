@@ -3,23 +3,26 @@
 //! moves to the cold one. A move is: copy, sync, commit in the log (`Change::Moved`), and only then delete; so a payload is
 //! always in one place at least that the log names. All of it happens in the background, some payloads at a time.
 
+use crate::clock::Stopwatch;
 use crate::cold::{Cold, row_of};
 use crate::engine::{Options, Shared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::space::{Space, look};
+use crate::space::{Seen, Space, bring_all, look};
 use crate::worker::Job;
 use crate::writer::{Plan, Reads};
 use engram_core::Slot;
 use engram_core::concepts::is_made;
 use engram_core::memory::Memory;
 use engram_core::payloads::{HeatClock, Home, Move, Moves, Region, Tier};
-use engram_core::state::{Change, Embedder, SpaceState};
+use engram_core::state::{Change, SpaceState};
 use engram_storage::cold::ColdRow;
 use engram_storage::{Segment, SegmentWriter, Vfs, segment};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Bytes of payloads after which a segment ends.
 const SEGMENT_BYTES: u64 = 128 << 20;
@@ -46,6 +49,10 @@ pub(crate) struct Tiers {
     bytes: [AtomicU64; 3],
     memories: AtomicU64,
     is_scheduled: AtomicBool,
+    /// How long payloads are left where they are after they could not be moved.
+    retry_after: Duration,
+    /// Since they could not leave the hot tier, and the warm one.
+    failed: [Mutex<Option<Stopwatch>>; 2],
 }
 
 /// What a space last told of its tiers: bytes of each, and memories.
@@ -91,7 +98,7 @@ impl Region for Shelf {
 
 impl Tiers {
     pub(crate) fn new(options: &Options) -> Self {
-        let cold = options.cold.clone().map(|store| Cold::new(store, options.cold_left_alone));
+        let cold = options.cold.clone().map(|store| Cold::new(store, options.retry_after));
         Self {
             clock: Arc::default(),
             hot_bytes_max: options.hot_bytes_max,
@@ -100,6 +107,8 @@ impl Tiers {
             bytes: Default::default(),
             memories: AtomicU64::new(0),
             is_scheduled: AtomicBool::new(false),
+            retry_after: options.retry_after,
+            failed: Default::default(),
         }
     }
 
@@ -120,16 +129,32 @@ impl Tiers {
     }
 
     fn is_hot_over(&self) -> bool {
-        self.bytes(Tier::Hot) > self.hot_bytes_max
+        self.bytes(Tier::Hot) > self.hot_bytes_max && !self.has_just_failed(Tier::Hot)
     }
 
     fn is_warm_over(&self) -> bool {
-        self.bytes(Tier::Warm) > self.warm_bytes_max && self.cold.as_ref().is_some_and(Cold::is_there)
+        self.bytes(Tier::Warm) > self.warm_bytes_max
+            && self.cold.as_ref().is_some_and(Cold::is_there)
+            && !self.has_just_failed(Tier::Warm)
     }
 
-    /// Whether a tier holds more than it should, and the next can take it.
+    /// Whether a tier holds more than it should, and the next can take it, as far as is known.
     pub(crate) fn is_over(&self) -> bool {
         self.is_hot_over() || self.is_warm_over()
+    }
+
+    /// Whether payloads could not leave a tier just before. Each write would try again otherwise while a disk is full.
+    fn has_just_failed(&self, tier: Tier) -> bool {
+        self.failed[tier as usize].lock().is_some_and(|since| since.elapsed() < self.retry_after)
+    }
+
+    /// Notes how a turn ended: after one that failed, its tier is left alone for a while.
+    fn note_turn(&self, tier: Tier, moved: Result<bool>) -> bool {
+        *self.failed[tier as usize].lock() = moved.is_err().then(Stopwatch::start);
+        moved.unwrap_or_else(|error| {
+            tracing::warn!(%error, tier = tier.as_str(), "payloads stay where they are");
+            false
+        })
     }
 
     fn has_room(&self) -> bool {
@@ -202,32 +227,33 @@ pub(crate) fn bring_hottest(shared: &Shared, state: &mut SpaceState) {
 
 /// Moves payloads between tiers until each holds no more than it should, or a turn's worth was moved.
 pub(crate) fn balance(shared: &Shared) {
-    shared.tiers.is_scheduled.store(false, Ordering::Release);
-    match balance_some(shared) {
-        Err(error) => tracing::warn!(%error, "payloads stay where they are"),
-        // What cannot leave is asked again when more has come.
-        Ok(has_moved) if has_moved && shared.tiers.is_over() => shared.schedule_balance(),
-        Ok(_) => {}
+    let tiers = &shared.tiers;
+    tiers.is_scheduled.store(false, Ordering::Release);
+    let has_cooled = tiers.note_turn(Tier::Hot, cool_some(shared));
+    // Also where the disk had no room for what should leave memory: what moves on from it makes some.
+    let has_sunk = tiers.note_turn(Tier::Warm, sink_some(shared));
+    // What cannot leave is asked again when more has come.
+    if (has_cooled || has_sunk) && tiers.is_over() {
+        shared.schedule_balance();
     }
 }
 
-/// Returns whether anything was moved.
-fn balance_some(shared: &Shared) -> Result<bool> {
+/// Takes payloads out of memory where it holds too many. Returns whether any went.
+fn cool_some(shared: &Shared) -> Result<bool> {
     let tiers = &shared.tiers;
-    let mut has_moved = false;
-    if tiers.is_hot_over()
-        && let Some(space) = coolest_space(shared, Tier::Hot)
-    {
-        let over = tiers.bytes(Tier::Hot).saturating_sub(tiers.hot_bytes_max / 16 * 15);
-        has_moved = space.cool(over.min(TURN_BYTES))?;
-    }
-    if tiers.is_warm_over()
-        && let (Some(space), Some(cold)) = (coolest_space(shared, Tier::Warm), &tiers.cold)
-    {
-        let over = tiers.bytes(Tier::Warm).saturating_sub(tiers.warm_bytes_max / 16 * 15);
-        has_moved |= space.sink(cold, over.min(TURN_BYTES))?;
-    }
-    Ok(has_moved)
+    let space = tiers.is_hot_over().then(|| coolest_space(shared, Tier::Hot)).flatten();
+    let Some(space) = space else { return Ok(false) };
+    let over = tiers.bytes(Tier::Hot).saturating_sub(tiers.hot_bytes_max / 16 * 15);
+    space.cool(over.min(TURN_BYTES))
+}
+
+/// Moves payloads from the warm tier to the cold one where it holds too many. Returns whether any went.
+fn sink_some(shared: &Shared) -> Result<bool> {
+    let tiers = &shared.tiers;
+    let space = tiers.is_warm_over().then(|| coolest_space(shared, Tier::Warm)).flatten();
+    let (Some(space), Some(cold)) = (space, &tiers.cold) else { return Ok(false) };
+    let over = tiers.bytes(Tier::Warm).saturating_sub(tiers.warm_bytes_max / 16 * 15);
+    space.sink(cold, over.min(TURN_BYTES))
 }
 
 /// The open space with the coolest payload of a tier.
@@ -427,22 +453,19 @@ impl Space {
         let mut found = Vec::new();
         for some in slots.chunks(COPIED_PAYLOADS) {
             let state = self.read();
-            let look = |slot: Slot| {
-                let record = state.get(slot)?;
-                Some(((record.arrival, record.version), look(&state, slot)))
-            };
-            found.extend(some.iter().filter_map(|&slot| look(slot)));
+            let is_there = |slot: &&Slot| state.get(**slot).is_some();
+            found.extend(some.iter().filter(is_there).map(|&slot| look(&state, slot)));
         }
-        let (keys, found): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-        let memories = self.gather(found)?;
-        if memories.is_empty() {
+        let (keys, rows): (Vec<(u64, u64)>, Vec<ColdRow>) = self
+            .gather(found)?
+            .into_iter()
+            .map(|(memory, Seen { arrival, version, .. })| {
+                ((arrival, version), row_of(memory, arrival, version))
+            })
+            .unzip();
+        if rows.is_empty() {
             return Ok(false);
         }
-        let rows: Vec<ColdRow> = memories
-            .into_iter()
-            .zip(&keys)
-            .map(|(memory, (arrival, version))| row_of(memory, *arrival, *version))
-            .collect();
         let name = format!("{}/{}.parquet", self.name(), self.shared.new_id());
         let number = {
             let mut placing = self.placing.lock();
@@ -552,13 +575,19 @@ impl Space {
             let record = state.record(*slot);
             record.tier() != Tier::Hot && coolest.is_none_or(|heat| record.heat().until() > heat)
         };
-        let wanted =
-            slots.filter(hot_enough).map(|slot| Wanted { slot, version: state.record(slot).version });
+        let mut wanted = slots
+            .filter(hot_enough)
+            .map(|slot| Wanted { slot, version: state.record(slot).version })
+            .peekable();
+        // Mostly nothing is, and readers meet at no lock then.
+        if wanted.peek().is_none() {
+            return;
+        }
         let mut waiting = self.wanted.lock();
         let is_first = waiting.is_empty();
         let room = WANTED_MAX.saturating_sub(waiting.len());
         waiting.extend(wanted.take(room));
-        if is_first && !waiting.is_empty() {
+        if is_first {
             self.shared.schedule(Job::Bring(self.name().clone()));
         }
     }
@@ -577,23 +606,17 @@ impl Space {
     pub(crate) fn bring_wanted(&self) {
         let wanted = std::mem::take(&mut *self.wanted.lock());
         for some in wanted.chunks(LOCKED_PAYLOADS) {
-            let (keys, found): (Vec<_>, Vec<_>) = {
+            let found = {
                 let state = self.read();
                 let is_current = |wanted: &&Wanted| {
                     let record = state.get(wanted.slot);
                     record
                         .is_some_and(|record| record.version == wanted.version && record.tier() != Tier::Hot)
                 };
-                let look = |wanted: &Wanted| ((wanted.slot, wanted.version), look(&state, wanted.slot));
-                some.iter().filter(is_current).map(look).unzip()
+                some.iter().filter(is_current).map(|wanted| look(&state, wanted.slot)).collect()
             };
             match self.gather(found) {
-                Ok(memories) => {
-                    let mut state = self.write();
-                    for ((slot, version), memory) in keys.into_iter().zip(memories) {
-                        state.bring(slot, version, memory.content, memory.embedding.as_deref());
-                    }
-                }
+                Ok(found) => bring_all(&mut self.write(), found),
                 Err(error) => tracing::debug!(%error, "payloads stay where they are"),
             }
         }
@@ -610,13 +633,7 @@ impl Drop for Space {
 /// Copies a payload into a segment, if it is at hand, and says where it will be.
 fn copied(state: &SpaceState, slot: Slot, number: u32, writer: &mut SegmentWriter) -> Result<Option<Move>> {
     let Some(record) = state.get(slot) else { return Ok(None) };
-    let is_given =
-        matches!(state.settings().embedder, Some(Embedder::Caller { .. })) && state.has_vector(slot);
-    let row = state.row(slot).filter(|_| is_given);
-    let Ok(content) = state.content(slot) else { return Ok(None) };
-    if is_given && row.is_none() {
-        return Ok(None);
-    }
+    let Ok((content, row)) = state.payload(slot) else { return Ok(None) };
     let keys = [record.arrival, record.version];
     let (front, back) = (bytemuck::cast_slice(row.unwrap_or(&[])), content.unwrap_or("").as_bytes());
     let at = writer.push(keys, front, back)?;

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests that panics fails the test that called it")]
 
+use engram::clock::Stopwatch;
 use engram::{
-    ColdOptions, ColdStore, Cue, Embedder, Engine, ErrorKind, Memory, MemoryId, NewMemory, Options,
-    RecallOptions, Selection, Space, SpaceName, StoreOptions, Tier,
+    Blank, ColdOptions, ColdStore, CompleteOptions, Cue, Embedder, Engine, ErrorKind, Filter, Memory,
+    MemoryId, NewMemory, Options, Pattern, RecallOptions, Selection, Space, SpaceName, StoreOptions, Tier,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ fn options(data_dir: &Path, cold: Option<&Path>) -> Options {
         warm_bytes_max: PAYLOAD_BYTES * MEMORIES as u64 / 5,
         settled_bytes_min: 1,
         cold: cold.map(store),
-        cold_left_alone: Duration::from_millis(100),
+        retry_after: Duration::from_millis(100),
         ..Options::new(data_dir)
     }
 }
@@ -67,6 +68,15 @@ fn check(space: &Space, at: usize) {
     let found = space.get(&id(at)).unwrap();
     let expected = memory(at).complete(id(at), found.stored_at);
     assert_eq!(found, Memory { occurred_at: found.occurred_at, ..expected }, "memory {at}");
+}
+
+/// Asks until it is so, for ten seconds at most.
+fn soon(mut is_so: impl FnMut() -> bool) {
+    let watch = Stopwatch::start();
+    while !is_so() {
+        assert!(watch.elapsed() < Duration::from_secs(10), "it is not so after ten seconds");
+        std::thread::yield_now();
+    }
 }
 
 fn recall(space: &Space, at: usize) -> engram::Recalled {
@@ -163,7 +173,7 @@ fn a_cold_tier_that_is_away_is_said_and_costs_nothing_else() {
     std::fs::rename(&aside, &folder).unwrap();
     let cold = (20..MEMORIES).find(|&at| recall(&space, at).hits[0].tier == Tier::Cold).unwrap();
     // Left alone for a moment.
-    while space.get(&id(cold)).is_err() {}
+    soon(|| space.get(&id(cold)).is_ok());
     engine.work_off();
     (20..MEMORIES + 50).for_each(|at| check(&space, at));
     assert_eq!(space.summary().memories, MEMORIES + 30);
@@ -233,11 +243,97 @@ fn texts_that_are_embedded_here_move_too() {
     }
     assert_eq!(space.settings().embedder, Some(Embedder::BUILTIN));
     assert!(space.summary().tiers.iter().all(|&memories| memories > 0), "{:?}", space.summary().tiers);
+    // Their vectors are derived, and nothing that a completion would have to wait for.
+    let day = Pattern {
+        content: Blank::Given("On day 7 it rained in Bath".into()),
+        metadata: Blank::Wanted,
+        ..Pattern::default()
+    };
+    let completed = space.complete(&day, &CompleteOptions::at(engine.now())).unwrap();
+    assert!(completed.completed.iter().any(|part| part.sources.contains(&id(7))), "{completed:?}");
+    engine.work_off();
     let dump = space.dump();
     engine.close().unwrap();
     let (_engine, space) = open(small(cold.path()));
     assert_eq!(space.dump(), dump);
     for at in 0..60 {
         assert_eq!(space.get(&id(at)).unwrap().content, memory(at).content);
+    }
+}
+
+#[test]
+fn what_was_fetched_before_a_restart_leaves_the_disk_last() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let without_memory = |warm_bytes_max| Options {
+        hot_bytes_max: 0,
+        warm_bytes_max,
+        ..options(data.path(), Some(cold.path()))
+    };
+    let (engine, space) = filled(without_memory(u64::MAX));
+    let popular = |at: &usize| at % 3 == 1;
+    (0..3).for_each(|_| (0..MEMORIES).filter(popular).for_each(|at| check(&space, at)));
+    engine.work_off();
+    assert_eq!(space.summary().tiers, [0, MEMORIES, 0]);
+    engine.close().unwrap();
+    let (engine, space) = open(without_memory(PAYLOAD_BYTES * MEMORIES as u64 / 2));
+    engine.work_off();
+    let tiers: Vec<Tier> = (0..MEMORIES).map(|at| recall(&space, at).hits[0].tier).collect();
+    assert!((0..MEMORIES).filter(popular).all(|at| tiers[at] == Tier::Warm), "{tiers:?}");
+    assert!(tiers.contains(&Tier::Cold), "{tiers:?}");
+}
+
+/// A concept of memories about rain and another about tea, five sources each, all of them cold.
+fn with_cold_concepts(options: Options) -> (Engine, Arc<Space>) {
+    let (engine, space) = open(options);
+    let memory = |at: usize| {
+        let along = |axis: usize| if axis == at % 2 { 2.0 } else { 0.01 * (at + axis) as f32 };
+        let text = ["Anna walked in the rain", "We had tea at the station"][at % 2];
+        NewMemory {
+            id: Some(id(at)),
+            content: Some(format!("{text}, {at}")),
+            embedding: Some((0..3).map(along).collect()),
+            ..NewMemory::default()
+        }
+    };
+    space.store((0..10).map(memory).collect(), &StoreOptions::default()).unwrap();
+    space.consolidate(false, |_| true).unwrap();
+    engine.work_off();
+    let summary = space.summary();
+    assert_eq!((summary.memories, summary.tiers[Tier::Cold as usize]), (12, 10), "{summary:?}");
+    (engine, space)
+}
+
+fn concepts(space: &Space) -> Vec<Memory> {
+    let all = space.list(&Filter::default(), None, 100).unwrap().memories;
+    all.into_iter().filter(|memory| memory.metadata.contains_key("consolidated")).collect()
+}
+
+#[test]
+fn a_concept_of_cold_sources_says_what_one_of_them_says() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let nothing_here =
+        Options { hot_bytes_max: 0, warm_bytes_max: 0, ..options(data.path(), Some(cold.path())) };
+    let (engine, space) = with_cold_concepts(nothing_here);
+    let medoid = |concept: &Memory| {
+        MemoryId::new(concept.metadata["consolidated"]["medoid"].as_str().unwrap()).unwrap()
+    };
+    let before = concepts(&space);
+    for concept in &before {
+        assert_eq!(concept.content, space.get(&medoid(concept)).unwrap().content);
+        let other = concept.links.iter().map(|link| &link.to).find(|id| **id != medoid(concept));
+        space.delete(other.unwrap()).unwrap();
+    }
+    let after = concepts(&space);
+    let words = |concepts: &[Memory]| concepts.iter().map(|one| one.content.clone()).collect::<Vec<_>>();
+    assert_eq!(words(&after), words(&before), "their medoids are still there, though nowhere near");
+    assert!(after.iter().all(|concept| concept.links.len() == 4), "{after:?}");
+    // Nothing that was deleted is said. What is said instead is fetched by the next consolidation.
+    space.delete(&medoid(&after[0])).unwrap();
+    assert_eq!(concepts(&space).iter().filter(|concept| concept.content.is_none()).count(), 1);
+    engine.work_off();
+    space.consolidate(false, |_| true).unwrap();
+    for concept in concepts(&space) {
+        assert!(concept.content.is_some() && concept.content != after[0].content, "{concept:?}");
+        assert_eq!(concept.content, space.get(&medoid(&concept)).unwrap().content);
     }
 }

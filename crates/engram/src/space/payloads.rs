@@ -1,5 +1,5 @@
 //! Memories with their payloads, from wherever these lie. What is away is fetched while no lock is held, all that a request
-//! asks for in one go.
+//! asks for in one go; what moved meanwhile is found where it is then.
 
 use super::{Recalled, Space};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,67 +15,143 @@ use std::collections::BTreeMap;
 /// How often a request brings what it needs, before it gives up: another one may drop it again in between.
 const ATTEMPTS_MAX: usize = 3;
 
-/// A memory that was looked at, and what says where its payload is, where that is away.
-pub(crate) type Found = (Memory, Option<AwayPayload>);
+/// A memory that was looked at, with its payload unless that is away.
+pub(crate) type Found = (Memory, Seen);
 
-/// A payload that has to be fetched.
+/// A memory that gets its payload where it stands.
+type Filling<'a> = (&'a mut Memory, &'a mut Seen);
+
+/// Which memory was looked at, and where its payload is.
 #[derive(Debug)]
-pub(crate) struct AwayPayload {
+pub(crate) struct Seen {
     slot: Slot,
-    version: u64,
+    pub(crate) arrival: u64,
+    pub(crate) version: u64,
+    payload: Payload,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Payload {
+    /// With the memory.
+    Here,
+    /// It has to be fetched.
+    Away { fingerprint: u64, place: Place },
+    /// The memory was deleted since.
+    Gone,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// The name of a cold file, with its number, and the row.
+    Cold { number: u32, file: String, row: u32 },
+    /// A segment that could not be read.
+    Segment { number: u32, at: u32 },
+    /// Nowhere that can be named.
+    Unknown,
+}
+
+/// A row of a cold file that has to be fetched.
+struct WantedRow {
+    row: u32,
+    /// What it must be.
     fingerprint: u64,
-    home: Home,
-    /// The name of its cold file.
-    file: Option<String>,
+    /// Whose it is, of those that are fetched together.
+    at: usize,
 }
 
 /// Looks at a memory. One whose payload is away comes without it.
 pub(crate) fn look(state: &SpaceState, slot: Slot) -> Found {
-    if let Ok(memory) = state.memory(slot) {
-        return (memory, None);
-    }
     let record = state.record(slot);
-    let file = match record.home() {
-        Home::Away { file, .. } => state.files().get(&file).cloned(),
-        Home::Region { .. } | Home::Log => None,
+    let seen = |payload| Seen { slot, arrival: record.arrival, version: record.version, payload };
+    if let Ok(memory) = state.memory(slot) {
+        return (memory, seen(Payload::Here));
+    }
+    let place = match record.home() {
+        Home::Away { file: number, row } => match state.files().get(&number) {
+            Some(file) => Place::Cold { number, file: file.clone(), row },
+            None => Place::Unknown,
+        },
+        Home::Region { region: number, at } => Place::Segment { number, at },
+        Home::Log => Place::Unknown,
     };
-    let away = AwayPayload {
-        slot,
-        version: record.version,
-        fingerprint: record.fingerprint(),
-        home: record.home(),
-        file,
-    };
-    (Memory { content: None, ..record.memory().clone() }, Some(away))
+    let payload = Payload::Away { fingerprint: record.fingerprint(), place };
+    (Memory { content: None, ..record.memory().clone() }, seen(payload))
+}
+
+impl Seen {
+    fn is_away(&self) -> bool {
+        matches!(self.payload, Payload::Away { .. })
+    }
 }
 
 impl Space {
-    /// Fetches what is away of memories, all or none: the rows of one cold file at once.
-    pub(crate) fn fetch<'a>(
-        &self,
-        found: impl Iterator<Item = (&'a mut Memory, &'a AwayPayload)>,
-    ) -> Result<()> {
-        let mut by_file: BTreeMap<&str, Vec<(u32, &mut Memory, &AwayPayload)>> = BTreeMap::new();
-        for (memory, away) in found {
-            match (away.home, &away.file) {
-                (Home::Away { row, .. }, Some(file)) => {
-                    by_file.entry(file).or_default().push((row, memory, away));
-                }
-                (Home::Region { region, at }, _) => return Err(self.why_unreadable(region, at, memory)),
-                (Home::Away { .. } | Home::Log, _) => return Err(unusable(memory, "the log")),
+    /// Fetches what is away of memories: the rows of one cold file at once. A memory that has changed meanwhile is given as
+    /// it is then; one that is gone is left without its payload, and marked.
+    fn fetch<'a>(&self, found: impl Iterator<Item = Filling<'a>>) -> Result<()> {
+        let mut away: Vec<Filling<'_>> = found.filter(|(_, seen)| seen.is_away()).collect();
+        for _ in 1..ATTEMPTS_MAX {
+            match self.fetch_as_seen(&mut away) {
+                // It may have moved between the look and the fetch.
+                Err(error) if !self.look_again(&mut away) => return Err(error),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
             }
         }
-        for (file, wanted) in by_file {
-            let cold = self.shared.tiers.cold.as_ref().ok_or_else(|| no_cold_tier(file))?;
-            let rows: Vec<u32> = wanted.iter().map(|(row, ..)| *row).collect();
-            for ((_, memory, away), row) in wanted.into_iter().zip(cold.read(file, &rows)?) {
-                if fingerprint(row.content.as_deref(), row.embedding.as_deref()) != away.fingerprint {
-                    return Err(unusable(memory, file));
+        self.fetch_as_seen(&mut away)
+    }
+
+    /// Fetches what is away from where it was seen.
+    fn fetch_as_seen(&self, found: &mut [Filling<'_>]) -> Result<()> {
+        // In the order of their numbers: names are drawn by chance.
+        let mut files: BTreeMap<(u32, &str), Vec<WantedRow>> = BTreeMap::new();
+        for (at, (memory, seen)) in found.iter().enumerate() {
+            match &seen.payload {
+                Payload::Here | Payload::Gone => {}
+                Payload::Away { fingerprint, place: Place::Cold { number, file, row } } => {
+                    files.entry((*number, file)).or_default().push(WantedRow {
+                        row: *row,
+                        fingerprint: *fingerprint,
+                        at,
+                    });
+                }
+                Payload::Away { place: Place::Segment { number, at }, .. } => {
+                    return Err(self.why_unreadable(*number, *at, memory));
+                }
+                Payload::Away { place: Place::Unknown, .. } => return Err(unusable(memory, "the log")),
+            }
+        }
+        let files: Vec<(String, _)> =
+            files.into_iter().map(|((_, file), wanted)| (file.to_string(), wanted)).collect();
+        for (file, wanted) in files {
+            let cold = self.shared.tiers.cold.as_ref().ok_or_else(|| no_cold_tier(&file))?;
+            let rows: Vec<u32> = wanted.iter().map(|wanted| wanted.row).collect();
+            for (wanted, row) in wanted.into_iter().zip(cold.read(&file, &rows)?) {
+                let (memory, seen) = &mut found[wanted.at];
+                if fingerprint(row.content.as_deref(), row.embedding.as_deref()) != wanted.fingerprint {
+                    return Err(unusable(memory, &file));
                 }
                 (memory.content, memory.embedding) = (row.content, row.embedding);
+                seen.payload = Payload::Here;
             }
         }
         Ok(())
+    }
+
+    /// Looks again at what is still away. Returns whether anything is another memory, or elsewhere, by now.
+    fn look_again(&self, found: &mut [Filling<'_>]) -> bool {
+        let state = self.read();
+        let mut has_changed = false;
+        for (memory, seen) in found.iter_mut().filter(|(_, seen)| seen.is_away()) {
+            let Some(slot) = state.slot(&memory.id) else {
+                seen.payload = Payload::Gone;
+                has_changed = true;
+                continue;
+            };
+            let (memory_now, seen_now) = look(&state, slot);
+            has_changed |= seen.version != seen_now.version || seen.payload != seen_now.payload;
+            (**memory, **seen) = (memory_now, seen_now);
+        }
+        has_changed
     }
 
     /// What is wrong with a payload in a segment, which its state could not read.
@@ -87,10 +163,11 @@ impl Space {
         }
     }
 
-    /// Memories with their payloads, those that are away fetched.
-    pub(crate) fn gather(&self, mut found: Vec<Found>) -> Result<Vec<Memory>> {
-        self.fetch(found.iter_mut().filter_map(|(memory, away)| Some((memory, away.as_ref()?))))?;
-        Ok(found.into_iter().map(|(memory, _)| memory).collect())
+    /// Memories with their payloads, those that are away fetched. What is gone by now is left out.
+    pub(crate) fn gather(&self, mut found: Vec<Found>) -> Result<Vec<Found>> {
+        self.fetch(found.iter_mut().map(|(memory, seen)| (memory, seen)))?;
+        found.retain(|(_, seen)| seen.payload != Payload::Gone);
+        Ok(found)
     }
 
     /// Brings the payloads of memories into memory that are away, so that a request can be decided by them. Ids of memories
@@ -98,7 +175,7 @@ impl Space {
     pub(crate) fn bring_by_id(&self, ids: &[MemoryId]) -> Result<()> {
         let slots = {
             let state = self.read();
-            let is_away = |slot: &Slot| state.memory(*slot).is_err();
+            let is_away = |slot: &Slot| !state.is_at_hand(*slot);
             ids.iter().filter_map(|id| state.slot(id)).filter(is_away).collect::<Vec<_>>()
         };
         self.bring(&slots)
@@ -121,36 +198,41 @@ impl Space {
         if slots.is_empty() {
             return Ok(());
         }
-        let mut found: Vec<Found> = {
+        let found: Vec<Found> = {
             let state = self.read();
-            slots.iter().filter(|slot| state.get(**slot).is_some()).map(|&slot| look(&state, slot)).collect()
+            let is_away = |slot: &&Slot| state.get(**slot).is_some() && !state.is_at_hand(**slot);
+            slots.iter().filter(is_away).map(|&slot| look(&state, slot)).collect()
         };
-        self.fetch(found.iter_mut().filter_map(|(memory, away)| Some((memory, away.as_ref()?))))?;
+        let found = self.gather(found)?;
         {
             let mut state = self.write();
             // Otherwise it would be the coolest, and the first to leave again.
-            let slots = found.iter().filter_map(|(_, away)| Some(away.as_ref()?.slot));
-            state.note_fetched(slots.filter(|slot| state.get(*slot).is_some()));
-            for (memory, away) in found {
-                if let Some(away) = away {
-                    state.bring(away.slot, away.version, memory.content, memory.embedding.as_deref());
-                }
-            }
+            state.note_fetched(
+                found.iter().map(|(_, seen)| seen.slot).filter(|slot| state.get(*slot).is_some()),
+            );
+            bring_all(&mut state, found);
         }
         self.tell_tiers();
         Ok(())
     }
 
     /// Fetches the payloads of hits that are away. Hits whose payloads cannot be fetched stay without them, and the answer
-    /// says that it is not complete.
-    pub(super) fn fill(&self, recalled: &mut Recalled, away: &[Option<AwayPayload>]) {
+    /// says that it is not complete; those that are gone by now are left out.
+    pub(super) fn fill(&self, recalled: &mut Recalled, mut seen: Vec<Seen>) {
         let hits = recalled.hits.iter_mut().map(|hit| &mut hit.memory);
-        if let Err(error) =
-            self.fetch(hits.zip(away).filter_map(|(memory, away)| Some((memory, away.as_ref()?))))
-        {
+        if let Err(error) = self.fetch(hits.zip(&mut seen)) {
             tracing::warn!(space = self.name.as_str(), %error, "hits are given without their payloads");
             recalled.truncated = true;
         }
+        let mut is_there = seen.iter().map(|seen| seen.payload != Payload::Gone);
+        recalled.hits.retain(|_| is_there.next().expect("each hit was seen"));
+    }
+}
+
+/// Brings payloads into memory of those memories that have not changed since they were gathered.
+pub(crate) fn bring_all(state: &mut SpaceState, found: Vec<Found>) {
+    for (memory, Seen { slot, version, .. }) in found {
+        state.bring(slot, version, memory.content, memory.embedding.as_deref());
     }
 }
 
@@ -168,4 +250,85 @@ fn unusable(memory: &Memory, place: &str) -> Error {
         "{place} does not hold the payload of memory \"{id}\" as it was stored; restore the folder from a backup"
     );
     Error::new(ErrorKind::Corrupt, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Machine};
+    use crate::engine::{Engine, Options};
+    use crate::space::StoreOptions;
+    use engram_core::id::SpaceName;
+    use engram_core::memory::NewMemory;
+    use engram_core::payloads::Tier;
+    use engram_storage::cold::{ColdOptions, ColdStore};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    fn id(at: usize) -> MemoryId {
+        MemoryId::new(&format!("m{at}")).unwrap()
+    }
+
+    /// A space of 20 memories, all of them cold.
+    fn all_cold(folder: &Path) -> (Engine, Arc<Space>) {
+        let endpoint = format!("file://{}", folder.join("cold").display());
+        let cold = ColdStore::open(ColdOptions { endpoint, ..ColdOptions::default() }).unwrap();
+        let options = Options {
+            background_threads: 0,
+            hot_bytes_max: 0,
+            warm_bytes_max: 0,
+            cold: Some(Arc::new(cold)),
+            ..Options::new(folder.join("data"))
+        };
+        let engine = Engine::open(options).unwrap();
+        let space = engine.space_or_new(&SpaceName::new("notes").unwrap()).unwrap();
+        let memory =
+            |at| NewMemory { id: Some(id(at)), content: Some(format!("day {at}")), ..NewMemory::default() };
+        space.store((0..20).map(memory).collect(), &StoreOptions::default()).unwrap();
+        engine.work_off();
+        assert_eq!(space.summary().tiers[Tier::Cold as usize], 20);
+        (engine, space)
+    }
+
+    /// What list, recall and get hold between their look at the state and their fetch.
+    #[test]
+    fn what_moves_between_the_look_and_the_fetch_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_engine, space) = all_cold(folder.path());
+        let looked_at: Vec<Found> = {
+            let state = space.read();
+            (0..20).map(|at| look(&state, state.slot(&id(at)).unwrap())).collect()
+        };
+        // So few are left in the file that it is written anew and deleted; one of them says something else by then.
+        (3..19).for_each(|at| {
+            space.delete(&id(at)).unwrap();
+        });
+        let patch = NewMemory { content: Some("another day".into()), ..NewMemory::default() };
+        space.patch(&id(2), patch).unwrap();
+        let before = space.read().files().clone();
+        space.reclaim();
+        assert!(before.keys().all(|number| !space.read().files().contains_key(number)), "{before:?}");
+        let found = space.gather(looked_at).unwrap();
+        let found: Vec<(MemoryId, Option<String>)> =
+            found.into_iter().map(|(memory, _)| (memory.id, memory.content)).collect();
+        let expected = [(0, "day 0"), (1, "day 1"), (2, "another day"), (19, "day 19")];
+        assert_eq!(found, expected.map(|(at, content)| (id(at), Some(content.to_string()))));
+    }
+
+    #[test]
+    fn the_setting_bounds_the_gates_of_a_space() {
+        for (setting, gates) in [("1", 0), ("2", 2), ("4", 4)] {
+            let folder = tempfile::tempdir().unwrap();
+            let variables = [
+                ("ENGRAM_STORAGE__HOT_TIER_SHARDS".to_string(), setting.to_string()),
+                ("ENGRAM_STORAGE__DATA_DIR".to_string(), folder.path().display().to_string()),
+            ];
+            let nothing = Some(Path::new("/dev/null"));
+            let loaded = Config::load(nothing, variables.into_iter(), Machine::detect()).unwrap();
+            let engine = Engine::open(Options::from_config(&loaded.config().unwrap()).unwrap()).unwrap();
+            let space = engine.space_or_new(&SpaceName::new("notes").unwrap()).unwrap();
+            space.state.crowd(16);
+            assert_eq!(space.state.gates(), gates, "hot_tier_shards = {setting}");
+        }
+    }
 }
