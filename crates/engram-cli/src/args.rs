@@ -1,8 +1,8 @@
 //! The command line as a whole, and the kinds of values that several commands take.
 
 use crate::commands::{
-    activate, benchmark, compare_benchmarks, complete, config, consolidate, demo, evaluate, export, forget,
-    import, recall, reinforce, selftest, serve, space, status, store, validate,
+    activate, backup, benchmark, check, compare_benchmarks, complete, config, consolidate, demo, evaluate,
+    export, forget, import, recall, reinforce, restore, selftest, serve, space, status, store, validate,
 };
 use crate::fault::{Fault, Result};
 use clap::{Args, Parser, Subcommand};
@@ -48,6 +48,9 @@ pub(crate) enum Command {
     Import(import::Import),
     Export(export::Export),
     Space(space::Space),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Check(check::Check),
     Status(status::Status),
     Evaluate(evaluate::Evaluate),
     Validate(validate::Validate),

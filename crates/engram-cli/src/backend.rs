@@ -2,13 +2,15 @@
 //! operations on the same wire types, so that commands need not know which it is.
 
 use crate::args::Target;
+use crate::commands::config::{load, refused};
 use crate::fault::{Fault, Result, failed, usage};
 use crate::remote::Remote;
 use engram::{Engine, Options};
 use engram_server::api::{
-    ActivateIn, ActivateOut, CompleteIn, CompleteOut, ConsolidateIn, CountIn, CountOut, CueIn, DeleteIn,
-    DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryOut, PositionOut, RecallOut, ReinforceIn,
-    SpaceOut, SpaceSettingsIn, SpacesOut, StartedOut, StoreIn, StoreOut, WithEmbedding,
+    ActivateIn, ActivateOut, BackupIn, BackupsOut, BytesQuery, CompleteIn, CompleteOut, ConsolidateIn,
+    CountIn, CountOut, CueIn, DeleteIn, DeleteOut, GetQuery, JobOut, ListOut, ListQuery, MemoryOut,
+    PositionOut, RecallOut, ReinforceIn, Sha256Out, SnapshotOut, SpaceOut, SpaceSettingsIn, SpacesOut,
+    StartedOut, StoreIn, StoreOut, WithEmbedding,
 };
 use engram_server::{Problem, Service};
 use std::path::Path;
@@ -30,21 +32,17 @@ impl Backend {
     /// As the flags and the environment say.
     pub(crate) fn open(target: &Target, folder: Folder) -> Result<Self> {
         match &target.data_dir {
-            Some(dir) if dir.exists() && !dir.is_dir() => {
-                usage(format!("{}: is a file; the memories are in a folder", dir.display()))
+            Some(dir) => {
+                found_folder(dir, folder)?;
+                Self::open_folder(dir)
             }
-            Some(dir) if folder == Folder::MustExist && !dir.join("spaces").is_dir() => usage(format!(
-                "{}: no memories are here; `engram store` and `engram import` make such a folder",
-                dir.display()
-            )),
-            Some(dir) => Self::open_folder(dir),
             None => Ok(Self::Remote(Remote::new(target.url.as_deref())?)),
         }
     }
 
-    /// An engine in this process.
+    /// An engine in this process, with the settings that a server on this machine would have.
     pub(crate) fn open_folder(dir: &Path) -> Result<Self> {
-        Self::open_engine(Options::new(dir))
+        Self::open_engine(options_of(Some(dir), None)?)
     }
 
     /// The same, with other settings than the defaults.
@@ -188,12 +186,84 @@ impl Backend {
         }
     }
 
+    pub(crate) fn take_snapshot(&self, space: &str) -> Result<SnapshotOut> {
+        match self {
+            Self::Remote(remote) => remote.post(&format!("spaces/{space}/snapshots"), &()),
+            Self::Local(service) => Ok(service.take_snapshot(space)?),
+        }
+    }
+
+    pub(crate) fn snapshot_sha256(&self, space: &str, id: &str, query: &BytesQuery) -> Result<Sha256Out> {
+        match self {
+            Self::Remote(remote) => remote
+                .get(&format!("spaces/{space}/snapshots/{id}/sha256"), &[("file", &query.file.to_string())]),
+            Self::Local(service) => Ok(service.snapshot_sha256(space, id, query)?),
+        }
+    }
+
+    pub(crate) fn snapshot_bytes(&self, space: &str, id: &str, query: &BytesQuery) -> Result<Vec<u8>> {
+        match self {
+            Self::Remote(remote) => {
+                let bytes = query.bytes.map(|bytes| format!("&bytes={bytes}")).unwrap_or_default();
+                let (file, offset) = (query.file, query.offset);
+                remote.get_bytes(&format!(
+                    "spaces/{space}/snapshots/{id}/bytes?file={file}&offset={offset}{bytes}"
+                ))
+            }
+            Self::Local(service) => Ok(service.snapshot_bytes(space, id, query)?),
+        }
+    }
+
+    pub(crate) fn delete_snapshot(&self, space: &str, id: &str) -> Result<SnapshotOut> {
+        match self {
+            Self::Remote(remote) => remote.delete(&format!("spaces/{space}/snapshots/{id}")),
+            Self::Local(service) => Ok(service.delete_snapshot(space, id)?),
+        }
+    }
+
+    pub(crate) fn note_backup(&self, space: &str, id: &str, backup: BackupIn) -> Result<BackupsOut> {
+        match self {
+            Self::Remote(remote) => remote.put(&format!("spaces/{space}/backups/{id}"), &backup),
+            Self::Local(service) => Ok(service.note_backup(space, id, backup)?),
+        }
+    }
+
+    pub(crate) fn forget_backup(&self, space: &str, id: &str) -> Result<BackupsOut> {
+        match self {
+            Self::Remote(remote) => remote.delete(&format!("spaces/{space}/backups/{id}")),
+            Self::Local(service) => Ok(service.forget_backup(space, id)?),
+        }
+    }
+
     pub(crate) fn delete_space(&self, space: &str) -> Result<SpaceOut> {
         match self {
             Self::Remote(remote) => remote.delete(&format!("spaces/{space}")),
             Self::Local(service) => Ok(service.delete_space(space)?),
         }
     }
+}
+
+/// Refuses what is no folder of memories.
+pub(crate) fn found_folder(dir: &Path, folder: Folder) -> Result<()> {
+    if dir.exists() && !dir.is_dir() {
+        return usage(format!("{}: is a file; the memories are in a folder", dir.display()));
+    }
+    match folder {
+        Folder::MustExist if !dir.join("spaces").is_dir() => usage(format!(
+            "{}: no memories are here; `engram store` and `engram import` make such a folder",
+            dir.display()
+        )),
+        Folder::MustExist | Folder::MayBeNew => Ok(()),
+    }
+}
+
+/// How to open a folder: as a configuration file, the environment and its defaults say.
+pub(crate) fn options_of(dir: Option<&Path>, config: Option<&Path>) -> Result<Options> {
+    let mut loaded = load(config)?;
+    if let Some(dir) = dir {
+        loaded.set("--data-dir", "storage.data_dir", &dir.display().to_string()).map_err(refused)?;
+    }
+    Ok(Options::from_config(&loaded.config().map_err(refused)?)?)
 }
 
 /// Whether the memory said that there is no such thing.

@@ -1,7 +1,9 @@
 //! One module for each command: its flags and help, and what it does.
 
 pub(crate) mod activate;
+pub(crate) mod backup;
 pub(crate) mod benchmark;
+pub(crate) mod check;
 pub(crate) mod compare_benchmarks;
 pub(crate) mod complete;
 pub(crate) mod config;
@@ -14,6 +16,7 @@ pub(crate) mod import;
 pub(crate) mod interrupt;
 pub(crate) mod recall;
 pub(crate) mod reinforce;
+pub(crate) mod restore;
 pub(crate) mod selftest;
 pub(crate) mod serve;
 pub(crate) mod space;
@@ -45,6 +48,9 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Validate(validate) => validate.run(&mut screen).map(done),
         Command::Export(export) => export.run(&mut screen).map(done),
         Command::Space(space) => space.run(&mut screen).map(done),
+        Command::Backup(backup) => backup.run(&mut screen),
+        Command::Restore(restore) => restore.run(&mut screen).map(done),
+        Command::Check(check) => check.run(&mut screen),
         Command::Status(status) => status.run(&mut screen),
         Command::Benchmark(benchmark) => benchmark.run(&mut screen),
         Command::CompareBenchmarks(compare) => compare.run(&mut screen),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::time::Duration;
-use ureq::http::{Method, Request, Response};
+use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
 /// Where a server listens that nobody configured.
@@ -117,7 +117,18 @@ impl Remote {
         }
     }
 
+    /// An answer that is bytes.
+    pub(crate) fn get_bytes(&self, path: &str) -> Result<Vec<u8>> {
+        self.body(self.send(Method::GET, path, None)?).map(|(_, body)| body)
+    }
+
     fn read<T: DeserializeOwned>(&self, answer: Response<Body>) -> Result<T> {
+        let (status, body) = self.body(answer)?;
+        serde_json::from_slice(&body).map_err(|_| self.foreign(status.as_str(), &body))
+    }
+
+    /// What comes with an answer that is no refusal.
+    fn body(&self, answer: Response<Body>) -> Result<(StatusCode, Vec<u8>)> {
         let status = answer.status();
         let body = answer.into_body().into_with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| self.unreachable(&error))?;
@@ -128,7 +139,7 @@ impl Remote {
                 None => Err(self.foreign(status.as_str(), &body)),
             };
         }
-        serde_json::from_slice(&body).map_err(|_| self.foreign(status.as_str(), &body))
+        Ok((status, body))
     }
 
     fn foreign(&self, status: &str, body: &[u8]) -> Fault {

@@ -525,8 +525,11 @@ fn the_demo_draws_paths_and_leaves_nothing() {
 
 #[test]
 fn every_help_text_has_examples() {
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 24] = [
         &[],
+        &["backup"],
+        &["restore"],
+        &["check"],
         &["demo"],
         &["serve"],
         &["store"],
@@ -804,6 +807,84 @@ fn under_the_name_of_the_server_it_serves() {
     ok(&["status", "--url", &server.url]);
     let (code, log) = server.stop(log);
     assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn a_running_server_is_backed_up_and_comes_back_elsewhere() {
+    let folder = Folder::new();
+    let (server, log) = Server::start(&folder.path("data"), ENGRAM, &["serve"]);
+    let (url, place) = (server.url.clone(), folder.name("backups"));
+    for (space, text) in
+        [("diary", "It rained in Bath"), ("notes", "Bread rises"), ("notes", "Yeast is alive")]
+    {
+        ok(&["store", "--space", space, text, "--url", &url]);
+    }
+    let first = ok_json(&["backup", "--to", &place, "--url", &url, "--json"]);
+    assert_eq!((&first["spaces"], &first["files_copied"]), (&json!(2), &first["files"]), "{first}");
+    ok(&["store", "--space", "notes", "Bread is baked", "--url", &url]);
+    let said = ok(&["backup", "--to", &place, "--space", "notes", "--url", &url]);
+    assert!(said.contains(" of 1 space to file://") && said.contains("1 file, "), "{said}");
+    let deleted = ok(&["space", "delete", "notes", "--yes", "--url", &url]);
+    let first = first["id"].as_str().unwrap();
+    assert!(
+        deleted.contains("3 memories") && deleted.contains(&format!("still in backup {first}")),
+        "{deleted}"
+    );
+    let (code, log) = server.stop(log);
+    assert_eq!(code, Some(0), "{log}");
+    let listed = ok_json(&["restore", "--from", &place, "--list", "--json"]);
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["memories"], &listed[1]["memories"]),
+        (&json!(first), &json!(3), &json!(3))
+    );
+    let data = folder.data();
+    let only = ["restore", "--from", &place, "--space", "notes", "--data-dir", &data];
+    let said = ok(&only);
+    assert!(said.starts_with("restored 1 space with 3 memories from backup "), "{said}");
+    assert!(fails(1, &only).contains("space \"notes\" is in "));
+    let spaces = ok_json(&["space", "list", "--data-dir", &data, "--json"]);
+    assert_eq!(spaces["spaces"].as_array().unwrap().len(), 2);
+    let old = folder.name("old");
+    ok(&["restore", "--from", &place, "--backup", first, "--data-dir", &old]);
+    let then = ok_json(&["space", "show", "notes", "--data-dir", &old, "--json"]);
+    assert_eq!(then["memories"], 2, "as it was then");
+    for said in [ok(&["check", "--data-dir", &data]), ok(&["check", "--from", &place])] {
+        assert!(said.lines().count() == 2 && said.lines().all(|line| line.starts_with("sound")), "{said}");
+    }
+    let kept = ok_json(&["backup", "--to", &place, "--keep", "1", "--data-dir", &data, "--json"]);
+    assert_eq!(kept["removed"].as_array().unwrap().len(), 2, "{kept}");
+    assert_eq!(ok_json(&["restore", "--from", &place, "--list", "--json"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_damaged_folder_is_found_and_named() {
+    let folder = Folder::new();
+    let data = folder.data();
+    ok(&["store", "--space", "diary", "It rained in Bath", "--data-dir", &data]);
+    ok(&["store", "--space", "notes", "Bread rises because of yeast", "--data-dir", &data]);
+    let file = fs::read_dir(folder.path("data/spaces/diary"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "ckpt"))
+        .unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[60] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let output = run(&["check", "--data-dir", &data]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("wrong  space diary") && said.contains("is damaged at byte"), "{said}");
+    assert!(said.contains("sound  space notes: 1 memory"), "{said}");
+    let backup = run(&["backup", "--to", &folder.name("backups"), "--data-dir", &data]);
+    assert_eq!(backup.status.code(), Some(1));
+    let (told, warned) = (text(&backup.stdout), text(&backup.stderr));
+    assert!(
+        told.contains("of 1 space") && warned.contains("not in the backup: space diary"),
+        "{told}{warned}"
+    );
+    fails(2, &["check", "--data-dir", &folder.name("nowhere")]);
+    fails(2, &["check", "--from", &folder.name("b"), "--repair"]);
+    fails(2, &["restore", "--from", &folder.name("backups")]);
 }
 
 #[test]

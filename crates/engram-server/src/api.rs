@@ -102,6 +102,7 @@ macro_rules! objects {
     )* };
 }
 
+mod backup;
 mod complete;
 mod consolidate;
 mod embedding;
@@ -111,6 +112,7 @@ mod recall;
 mod reinforce;
 mod space;
 
+pub use backup::*;
 pub use complete::*;
 pub use consolidate::*;
 pub(crate) use embedding::numbers_of;

@@ -154,6 +154,13 @@ routes! {
     post "/api/v1/spaces/{space}/complete" => complete;
     post "/api/v1/spaces/{space}/consolidate" => consolidate;
     get "/api/v1/jobs/{id}" => job;
+    post "/api/v1/spaces/{space}/snapshots" => take_snapshot;
+    delete "/api/v1/spaces/{space}/snapshots/{id}" => delete_snapshot;
+    get "/api/v1/spaces/{space}/snapshots/{id}/sha256" => snapshot_sha256;
+    get "/api/v1/spaces/{space}/snapshots/{id}/bytes" => snapshot_bytes;
+    get "/api/v1/spaces/{space}/backups" => backups;
+    put "/api/v1/spaces/{space}/backups/{id}" => note_backup;
+    delete "/api/v1/spaces/{space}/backups/{id}" => forget_backup;
     put "/api/v1/spaces/{space}/associations" => link;
     delete "/api/v1/spaces/{space}/associations" => unlink;
 }
@@ -241,11 +248,14 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn openapi() -> Response {
-    json(StatusCode::OK, OPENAPI)
+    body(StatusCode::OK, JSON, OPENAPI)
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let rendering = tokio::task::spawn_blocking(move || app.metrics.render(app.service.engine()));
+    let rendering = tokio::task::spawn_blocking(move || {
+        app.service.snapshots.tidy();
+        app.metrics.render(app.service.engine())
+    });
     match rendering.await.unwrap_or_else(|unfinished| Err(panicked(&unfinished))) {
         Ok(body) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], body).into_response(),
         Err(error) => error.into_response(),
@@ -367,6 +377,40 @@ async fn job(State(app): State<Arc<App>>, call: Call) -> Response {
     app.run(Task::of(Operation::Get), move |app| ok(app.service.job(call.id())?)).await
 }
 
+async fn take_snapshot(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| Ok((StatusCode::CREATED, app.service.take_snapshot(call.space())?));
+    app.run(Task::of(Operation::Administer), work).await
+}
+
+async fn delete_snapshot(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| ok(app.service.delete_snapshot(call.space(), call.id())?);
+    app.run(Task::of(Operation::Administer), work).await
+}
+
+async fn snapshot_sha256(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| ok(app.service.snapshot_sha256(call.space(), call.id(), &call.query()?)?);
+    app.run(Task::of(Operation::Administer), work).await
+}
+
+async fn snapshot_bytes(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| app.service.snapshot_bytes(call.space(), call.id(), &call.query()?);
+    app.run_for_bytes(Task::of(Operation::Administer), work).await
+}
+
+async fn backups(State(app): State<Arc<App>>, call: Call) -> Response {
+    app.run(Task::of(Operation::Administer), move |app| ok(app.service.backups(call.space())?)).await
+}
+
+async fn note_backup(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| ok(app.service.note_backup(call.space(), call.id(), call.json()?)?);
+    app.run(Task::of(Operation::Administer), work).await
+}
+
+async fn forget_backup(State(app): State<Arc<App>>, call: Call) -> Response {
+    let work = move |app: &App| ok(app.service.forget_backup(call.space(), call.id())?);
+    app.run(Task::of(Operation::Administer), work).await
+}
+
 async fn link(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| ok(app.service.link(call.space(), call.json::<AssociationIn>()?)?);
     app.run(Task::of(Operation::Associate), work).await
@@ -381,9 +425,12 @@ fn ok<T>(value: T) -> Result<(StatusCode, T)> {
     Ok((StatusCode::OK, value))
 }
 
-pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
+pub(crate) fn body(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> Response {
+    (status, [(header::CONTENT_TYPE, media_type)], body.into()).into_response()
 }
+
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const BYTES: &str = "application/octet-stream";
 
 fn text(status: StatusCode, body: impl Into<Body>) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body.into()).into_response()

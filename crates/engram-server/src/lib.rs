@@ -14,6 +14,7 @@ mod metrics;
 mod process;
 mod server;
 mod service;
+mod snapshots;
 mod workers;
 
 pub use error::{ApiError, Problem, ProblemOut};

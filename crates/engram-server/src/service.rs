@@ -8,6 +8,7 @@ use crate::api::{
     selection,
 };
 use crate::error::{ApiError, Problem};
+use crate::snapshots::Snapshots;
 use engram::clock::Stopwatch;
 use engram::{
     ActivateFrom, Cue, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, RecallOptions, Recalled,
@@ -30,12 +31,13 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 pub struct Service {
     engine: Engine,
     content_bytes_max: usize,
+    pub(crate) snapshots: Arc<Snapshots>,
 }
 
 impl Service {
     /// A service with the model's own limits.
     pub fn new(engine: Engine) -> Self {
-        Service { engine, content_bytes_max: limits::CONTENT_BYTES_MAX }
+        Service { engine, content_bytes_max: limits::CONTENT_BYTES_MAX, snapshots: Arc::default() }
     }
 
     /// The same, with texts of memories and cues limited to fewer bytes.
@@ -299,7 +301,7 @@ impl Service {
         Ok((space.summary().into(), is_new))
     }
 
-    /// Deletes a space with everything in it; gives what it held.
+    /// Deletes a space with everything in it; gives what it held, with a receipt.
     pub fn delete_space(&self, space: &str) -> Result<SpaceOut> {
         let name = space_name(space)?;
         match self.engine.delete_space(&name) {
@@ -307,7 +309,11 @@ impl Service {
                 self.engine.delete_damaged_space(&name)?;
                 Ok(SpaceOut::unreadable(&name, &error))
             }
-            deleted => Ok(deleted?.into()),
+            deleted => {
+                let receipt = deleted?;
+                let space = SpaceOut::from(receipt.summary.clone());
+                Ok(SpaceOut { receipt: Some(receipt.into()), ..space })
+            }
         }
     }
 
@@ -488,7 +494,7 @@ fn check_idempotency_key(key: &str) -> Result<()> {
     )))
 }
 
-fn space_name(name: &str) -> Result<SpaceName> {
+pub(crate) fn space_name(name: &str) -> Result<SpaceName> {
     SpaceName::new(name).map_err(|error| ApiError::invalid(error.to_string()))
 }
 

@@ -4,7 +4,7 @@
 //! cores that cost half of the throughput and more (bench/README.md).
 
 use crate::error::{ApiError, Problem};
-use crate::http::{App, json};
+use crate::http::{App, BYTES, JSON, body};
 use crate::metrics::Operation;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -87,6 +87,25 @@ impl App {
         task: Task,
         work: impl FnOnce(&App) -> Result<(StatusCode, T)> + Send + 'static,
     ) -> Response {
+        let work = move |app: &App| work(app).and_then(|(status, value)| Ok((status, to_json(&value)?)));
+        self.carry_out(task, JSON, work).await
+    }
+
+    /// The same, with an answer that is bytes.
+    pub(crate) async fn run_for_bytes(
+        self: Arc<Self>,
+        task: Task,
+        work: impl FnOnce(&App) -> Result<Vec<u8>> + Send + 'static,
+    ) -> Response {
+        self.carry_out(task, BYTES, move |app| Ok((StatusCode::OK, work(app)?))).await
+    }
+
+    async fn carry_out(
+        self: Arc<Self>,
+        task: Task,
+        media_type: &'static str,
+        work: impl FnOnce(&App) -> Result<(StatusCode, Vec<u8>)> + Send + 'static,
+    ) -> Response {
         let Task { operation, watch } = task;
         let (app, places) = (self.clone(), self.workers.places(operation).clone());
         let outcome = async move {
@@ -94,17 +113,17 @@ impl App {
             let blocking = spawn_blocking(move || {
                 // Given back when the work is done, even if nobody waits for it any more.
                 let _place = place;
-                let outcome = work(&app).and_then(|(status, value)| Ok((status, to_json(&value)?)));
+                let outcome = work(&app);
                 app.account(operation, watch.elapsed(), outcome.as_ref().err());
                 outcome
             });
             blocking.await
         };
         match timeout(self.request_timeout, outcome).await {
-            Ok(Ok(outcome)) => self.answer(operation, outcome),
+            Ok(Ok(outcome)) => self.answer(operation, media_type, outcome),
             Ok(Err(unfinished)) => {
                 self.metrics.observe_failure(operation, Problem::Internal);
-                self.answer(operation, Err(panicked(&unfinished)))
+                self.answer(operation, JSON, Err(panicked(&unfinished)))
             }
             Err(_) => {
                 self.metrics.observe_failure(operation, Problem::Timeout);
@@ -113,9 +132,14 @@ impl App {
         }
     }
 
-    fn answer(&self, operation: Operation, outcome: Result<(StatusCode, Vec<u8>)>) -> Response {
+    fn answer(
+        &self,
+        operation: Operation,
+        media_type: &'static str,
+        outcome: Result<(StatusCode, Vec<u8>)>,
+    ) -> Response {
         match outcome {
-            Ok((status, body)) => json(status, body),
+            Ok((status, bytes)) => body(status, media_type, bytes),
             Err(error) => {
                 if error.problem == Problem::Internal {
                     tracing::error!(operation = operation.name(), %error, "an operation failed");
@@ -137,7 +161,7 @@ impl App {
     /// Answers a task that was not begun.
     pub(crate) fn refuse(&self, task: Task, error: ApiError) -> Response {
         self.account(task.operation, task.watch.elapsed(), Some(&error));
-        self.answer(task.operation, Err(error))
+        self.answer(task.operation, JSON, Err(error))
     }
 
     pub(crate) fn account(&self, operation: Operation, took: Duration, error: Option<&ApiError>) {

@@ -71,6 +71,7 @@ fn schemas_have_exactly_the_fields_of_the_wire_types() {
     let embedder = json!({"provider": "caller", "dimensions": 3, "version": 1});
     assert_fields("EmbedderIn", read::<EmbedderIn>(embedder.clone()));
     let settings = json!({"embedder": embedder, "decay": "none", "decay_from": "stored_at", "language": "auto", "memories_max": 1, "forget_below": 0.5});
+    assert_fields("BackupIn", read::<BackupIn>(json!({"place": "a"})));
     assert_fields("SpaceSettingsIn", read::<SpaceSettingsIn>(settings));
 }
 
@@ -200,7 +201,29 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
         forget_below: 0.5,
     };
     assert_fields("SpaceSettingsOut", settings.clone());
+    let erased = ErasedOut { files: 0, bytes: 0 };
+    assert_fields("ErasedOut", erased);
+    let backup = BackupOut { id: text(), place: text() };
+    assert_fields("BackupOut", backup.clone());
+    assert_fields("BackupsOut", BackupsOut { backups: vec![backup.clone()] });
+    assert_fields("Sha256Out", Sha256Out { sha256: text() });
+    let file = SnapshotFileOut { name: text(), bytes: 0, cold: false };
+    assert_fields("SnapshotFileOut", file.clone());
+    let snapshot = SnapshotOut { id: text(), space: text(), position: 0, memories: 0, files: vec![file] };
+    assert_fields("SnapshotOut", snapshot);
+    let receipt = ReceiptOut {
+        erased_at: time,
+        memories: 0,
+        concepts: 0,
+        log: erased,
+        checkpoints: erased,
+        segments: erased,
+        cold_files: 0,
+        backups: vec![backup],
+    };
+    assert_fields("ReceiptOut", receipt.clone());
     let space = SpaceOut {
+        receipt: Some(receipt),
         name: text(),
         memories: 0,
         links: 0,

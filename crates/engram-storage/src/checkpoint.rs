@@ -133,6 +133,11 @@ pub fn remove_older(vfs: &dyn Vfs, dir: &Path, keep: LogPosition) -> Result<()> 
     vfs.sync_dir(dir)
 }
 
+/// The name of the checkpoint at a position.
+pub fn file_name(position: LogPosition) -> String {
+    format!("checkpoint-{:020}.ckpt", position.0)
+}
+
 fn path(dir: &Path, position: LogPosition) -> PathBuf {
-    dir.join(format!("checkpoint-{:020}.ckpt", position.0))
+    dir.join(file_name(position))
 }

@@ -46,6 +46,7 @@ mod cache;
 mod columns;
 mod endpoint;
 mod faulty;
+mod objects;
 mod probe;
 mod store;
 mod tail;
@@ -112,6 +113,8 @@ pub enum Compression {
 pub struct ColdOptions {
     /// `s3://bucket/prefix` or `file:///folder`. What S3 needs besides comes from the `AWS_*` variables.
     pub endpoint: String,
+    /// What errors call the endpoint.
+    pub setting: &'static str,
     /// How new files are compressed.
     pub compression: Compression,
     /// Folder for what was fetched, on a fast disk. All cached files in it are deleted when the store is opened.
@@ -130,6 +133,7 @@ impl Default for ColdOptions {
     fn default() -> ColdOptions {
         ColdOptions {
             endpoint: String::new(),
+            setting: "storage.cold_tier_endpoint",
             compression: Compression::Zstd(3),
             cache_dir: None,
             cache_bytes_max: 0,

@@ -8,6 +8,13 @@ use crate::error::Result;
 use crate::limits::CHUNK_BYTES;
 use crate::vfs::{File, Vfs};
 
+/// Puts a small file in the place of another, or of none: a crash leaves the one or the other.
+pub fn replace_file(vfs: Arc<dyn Vfs>, path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut draft = Draft::create(vfs, path.to_path_buf())?;
+    draft.push(|out| out.extend_from_slice(bytes))?;
+    draft.finish().map(drop)
+}
+
 /// A file that is being written.
 #[derive(Debug)]
 pub(crate) struct Draft {

@@ -17,6 +17,7 @@ pub mod segment;
 mod vfs;
 
 pub use checkpoint::CheckpointWriter;
+pub use draft::replace_file;
 pub use error::{Error, Result};
 pub use faulty::FaultyVfs;
 pub use limits::{AHEAD_BYTES_MAX, BATCH_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX};

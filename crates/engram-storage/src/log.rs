@@ -165,13 +165,19 @@ impl Log {
         Ok((log, Recovered { frames, bytes_cut: tail.bytes_cut(), created: false }))
     }
 
-    /// Checks every frame after `after` without changing anything; a torn tail is only counted in `bytes_cut`.
-    pub fn verify(vfs: &dyn Vfs, dir: &Path, after: LogPosition) -> Result<Recovered> {
+    /// Checks every frame after `after`, and gives it to `each`, without changing anything; a torn tail is only counted in
+    /// `bytes_cut`.
+    pub fn verify(
+        vfs: &dyn Vfs,
+        dir: &Path,
+        after: LogPosition,
+        each: &mut dyn FnMut(LogPosition, &[u8]) -> Result<()>,
+    ) -> Result<Recovered> {
         let segments = list_segments(vfs, dir)?;
         if segments.is_empty() {
             return Ok(Recovered::default());
         }
-        let (tail, frames) = replay_segments(vfs, dir, &segments, after, &mut |_, _| Ok(()))?;
+        let (tail, frames) = replay_segments(vfs, dir, &segments, after, each)?;
         Ok(Recovered { frames, bytes_cut: tail.bytes_cut(), created: false })
     }
 
@@ -250,6 +256,11 @@ impl Log {
     /// Size of all segments in bytes, without zeros ahead.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Names of the files in the folder that hold the frames, oldest first, with how many bytes of each do.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        self.segments.iter().map(|segment| (file_name(segment.first), segment.bytes)).collect()
     }
 
     fn new(
@@ -398,7 +409,11 @@ fn batch_bytes(payloads: &[&[u8]]) -> Result<u64> {
 }
 
 fn segment_path(dir: &Path, first: LogPosition) -> PathBuf {
-    dir.join(format!("log-{:020}.log", first.0))
+    dir.join(file_name(first))
+}
+
+fn file_name(first: LogPosition) -> String {
+    format!("log-{:020}.log", first.0)
 }
 
 /// The segments of a folder, oldest first. Other files are not ours.

@@ -227,8 +227,13 @@ pub fn remove(vfs: &dyn Vfs, dir: &Path, number: u32) -> Result<()> {
     vfs.remove_file(&path(dir, number))
 }
 
+/// The name of the segment of a number.
+pub fn file_name(number: u32) -> String {
+    format!("payloads-{number:010}.seg")
+}
+
 fn path(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("payloads-{number:010}.seg"))
+    dir.join(file_name(number))
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 
 use crate::clock::Stopwatch;
 use crate::error::{Error, ErrorKind, Result};
+use bytes::Bytes;
 use engram_core::cue::kind_name;
 use engram_core::memory::{Link, Memory};
 use engram_storage::Error as StorageError;
 use engram_storage::cold::{ColdRow, ColdStore};
 use parking_lot::Mutex;
 use serde_json::json;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +67,24 @@ impl Cold {
 
     pub(crate) fn read(&self, name: &str, rows: &[u32]) -> Result<Vec<ColdRow>> {
         self.ask(|store| store.read(name, rows))
+    }
+
+    pub(crate) fn read_all(
+        &self,
+        name: &str,
+        each: &mut dyn FnMut(ColdRow) -> engram_storage::Result<()>,
+    ) -> Result<()> {
+        self.ask(|store| store.read_all(name, each))
+    }
+
+    /// Names that begin so, with the bytes of each.
+    pub(crate) fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>> {
+        self.ask(|store| store.list(prefix))
+    }
+
+    /// Some bytes of a file, as they lie there.
+    pub(crate) fn read_bytes(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        self.ask(|store| store.read_object(name, range))
     }
 
     pub(crate) fn delete(&self, name: &str) -> Result<()> {

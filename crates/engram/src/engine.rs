@@ -7,7 +7,8 @@ use crate::config::{AvxVersion, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, Consolidations};
 use crate::pool::Pool;
-use crate::space::{LogState, OpenLog, Space, SpaceSummary};
+use crate::receipt::Receipt;
+use crate::space::{LogState, OpenLog, Space};
 use crate::tiers::{self, Placing, Tiers};
 use crate::unsynced::Unsynced;
 use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write_checkpoint};
@@ -53,7 +54,7 @@ const COLD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Spaces in memory from which on those that were never stored in are let go of.
 const UNBORN_KEPT: usize = 64;
 /// In a space's folder: its deletion has been decided, whatever else is still there.
-const DELETED: &str = "DELETED";
+pub(crate) const DELETED: &str = "DELETED";
 
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -396,10 +397,9 @@ impl Engine {
         Ok(names)
     }
 
-    /// Deletes a space with all that it holds, and says what that was.
-    pub fn delete_space(&self, name: &SpaceName) -> Result<SpaceSummary> {
+    /// Deletes a space with all that it holds, and says what that was. Freed blocks of the disk are not overwritten.
+    pub fn delete_space(&self, name: &SpaceName) -> Result<Receipt> {
         let space = self.space(name)?;
-        let summary = space.summary();
         let cell = self.shared.cell(name);
         let mut cell = cell.lock();
         if !cell.as_ref().is_some_and(|current| Arc::ptr_eq(current, &space)) {
@@ -412,11 +412,12 @@ impl Engine {
         let _no_checkpoint = space.checkpointing.lock();
         // And a move would write beside the files of the space that may come after.
         let _no_moves = space.placing.lock();
+        let receipt = space.receipt()?;
         *space.log.lock() = LogState::Closed("its deletion has begun; delete it again if that failed");
         space.erase_cold()?;
         self.shared.erase_space(name)?;
         *cell = None;
-        Ok(summary)
+        Ok(receipt)
     }
 
     /// Deletes a space whose files are damaged, so that `delete_space` cannot open it.
@@ -455,6 +456,16 @@ impl Engine {
             );
             Error::new(ErrorKind::NotFound, message)
         })
+    }
+
+    /// Closes without writing anything more.
+    pub(crate) fn abandon(&self) {
+        self.threads.shut(|_| Ok(())).expect("nothing was to be done");
+    }
+
+    /// An id that was never given before.
+    pub fn new_id(&self) -> MemoryId {
+        self.shared.new_id()
     }
 
     /// Does the background work that waits, on the calling thread: for programs and tests without threads.
@@ -637,7 +648,7 @@ fn erase(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
 
 /// What a space's folder holds.
 #[derive(Debug, PartialEq, Eq)]
-enum Held {
+pub(crate) enum Held {
     /// Nothing that counts.
     Nothing,
     /// Its first log, with bytes in it. They may be those of a write that a crash cut off.
@@ -646,7 +657,7 @@ enum Held {
     Something,
 }
 
-fn held(vfs: &dyn Vfs, dir: &Path) -> Result<Held> {
+pub(crate) fn held(vfs: &dyn Vfs, dir: &Path) -> Result<Held> {
     if !vfs.exists(dir)? || vfs.exists(&dir.join(DELETED))? {
         return Ok(Held::Nothing);
     }

@@ -16,6 +16,8 @@
 //! [`Engine`] owns a folder, [`Space`] is an isolated set of memories in it. All calls block until they are done, and
 //! may be made from many threads at once.
 
+pub mod backup;
+mod check;
 pub mod clock;
 mod codec;
 mod cold;
@@ -26,13 +28,17 @@ mod engine;
 mod error;
 mod jobs;
 mod pool;
+mod receipt;
+mod restore;
 mod sharded;
+mod snapshot;
 mod space;
 mod tiers;
 mod unsynced;
 mod worker;
 mod writer;
 
+pub use check::{Checked, check};
 pub use completion::{CompletedAlternative, CompletedMemory, CompletedPart};
 pub use consolidation::Consolidated;
 pub use engine::{Engine, ObserveConsolidation, ObserveFlush, Options, SyncMode};
@@ -59,6 +65,9 @@ pub use engram_storage::cold::{ColdOptions, ColdStore, Compression};
 pub use engram_storage::{FaultyVfs, RealVfs, Vfs};
 pub use error::{Error, ErrorKind, Result};
 pub use jobs::{Job, JobState};
+pub use receipt::{NotedBackup, Receipt};
+pub use restore::Restored;
+pub use snapshot::{Snapshot, SnapshotFile};
 pub use space::{
     ActivateFrom, Activated, Page, Recalled, RecalledHit, RecalledObjection, RecalledPath, RecalledStep,
     Selection, Space, SpaceSummary, StoreOptions, Stored, Usage,

@@ -67,6 +67,8 @@ pub(crate) struct Placing {
     next_file: u32,
     /// Cold files that are being written.
     writing: BTreeSet<u32>,
+    /// Snapshots that hold cold files.
+    held: usize,
 }
 
 /// A payload that a recall found outside memory.
@@ -159,6 +161,22 @@ impl Tiers {
 
     fn has_room(&self) -> bool {
         self.bytes(Tier::Hot) < self.hot_bytes_max / 16 * 15
+    }
+}
+
+impl Placing {
+    /// Numbers of the segments.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = u32> {
+        self.segments.keys().copied()
+    }
+
+    /// Cold files stay until `release` was called as often.
+    pub(crate) fn hold(&mut self) {
+        self.held += 1;
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.held -= 1;
     }
 }
 
@@ -530,9 +548,14 @@ impl Space {
             self.write_cold(cold, &slots)?;
         }
         if self.read().use_of_file(number).memories == 0 {
+            let placing = self.placing.lock();
+            if placing.held > 0 {
+                return Ok(());
+            }
             // The log has to be on disk that says where its payloads are now.
             self.sync_log()?;
             cold.delete(name)?;
+            drop(placing);
             self.write().forget_file(number);
         }
         Ok(())

@@ -4,9 +4,10 @@
 use crate::codec::{Part, encode_part};
 use crate::engine::Shared;
 use crate::error::Result;
-use crate::space::{LogState, Space};
+use crate::space::{LogState, Space, look};
 use crate::tiers;
 use crate::writer::version_of;
+use engram_core::associate::Analysis;
 use engram_core::hnsw;
 use engram_core::id::SpaceName;
 use engram_core::memory::Memory;
@@ -155,7 +156,7 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
     }
     let position = space.position();
     space.indexed.store(0, Ordering::Relaxed);
-    let mut writer = CheckpointWriter::create(vfs.clone(), &space.dir, LogPosition(position))?;
+    let mut writer = CheckpointWriter::create(vfs, &space.dir, LogPosition(position))?;
     let mut after = None;
     loop {
         let parts = {
@@ -176,6 +177,14 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
     for part in parts {
         writer.push(&encode_part(&part))?;
     }
+    put_in_place(space, writer, position)?;
+    drop(alone);
+    space.reclaim();
+    Ok(())
+}
+
+/// Finishes a checkpoint, and removes the log that it stands for.
+fn put_in_place(space: &Space, writer: CheckpointWriter, position: u64) -> Result<()> {
     // It may hold changes that are logged but not synced, and must not outlive them.
     space.flush()?;
     if !matches!(*space.log.lock(), LogState::Open(_)) {
@@ -186,10 +195,41 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
         open.log.remove_through(LogPosition(position))?;
         open.checkpoint = (position, bytes);
     }
-    checkpoint::remove_older(&*vfs, &space.dir, LogPosition(position))?;
-    drop(alone);
-    space.reclaim();
+    checkpoint::remove_older(&*space.shared.options.vfs, &space.dir, LogPosition(position))?;
     Ok(())
+}
+
+/// Writes a checkpoint whose words and names are found in the memories once more, without an index: whoever opens it makes
+/// one. Nothing may be written meanwhile.
+pub(crate) fn rewrite_derived(space: &Space) -> Result<()> {
+    let _alone = space.checkpointing.lock();
+    let position = space.position();
+    let vfs = space.shared.options.vfs.clone();
+    let mut writer = CheckpointWriter::create(vfs, &space.dir, LogPosition(position))?;
+    let mut after = None;
+    loop {
+        let mut parts = memories_after(&space.read(), &mut after);
+        if parts.len() <= 1 {
+            break;
+        }
+        let kept: Vec<(&Saved, &mut Box<Analysis>)> = parts
+            .iter_mut()
+            .filter_map(|part| match part {
+                Part::Kept { at, analysis, .. } => Some((&*at, analysis)),
+                _ => None,
+            })
+            .collect();
+        let found = kept.iter().map(|(at, _)| look(&space.read(), at.slot)).collect();
+        let settings = space.settings();
+        for ((memory, _), (_, analysis)) in space.gather(found)?.iter().zip(kept) {
+            **analysis = Analysis::of(memory, &settings);
+        }
+        parts.iter().try_for_each(|part| writer.push(&encode_part(part)))?;
+    }
+    let parts = what_spans_memories(&space.read());
+    let is_given = |part: &&Part| matches!(part, Part::Keyed { .. } | Part::Files(_) | Part::Learned { .. });
+    parts.iter().filter(is_given).try_for_each(|part| writer.push(&encode_part(part)))?;
+    put_in_place(space, writer, position)
 }
 
 /// The settings, and the next memories in order of arrival.

@@ -244,7 +244,7 @@ fn a_deleted_space_leaves_no_file() {
     let engine = Engine::open(options(folder.path())).unwrap();
     let notes = space(&engine, "notes");
     store(&notes, 0..10);
-    let was = engine.delete_space(&name("notes")).unwrap();
+    let was = engine.delete_space(&name("notes")).unwrap().summary;
     assert_eq!((was.memories, was.name), (10, name("notes")));
     assert_eq!(fs::read_dir(folder.path().join("spaces")).unwrap().count(), 0);
     assert_eq!(engine.spaces().unwrap(), []);

@@ -9,6 +9,7 @@ use crate::files::Lines;
 use crate::screen::{Screen, accent, counted, faint, grouped, strong};
 use crate::tree::{Detail, contents_on_paths, hit_lines, why_lines};
 use clap::Args;
+use engram::Options;
 use engram_server::api::{CueIn, EmbedderIn, Provider, RecallOut, SpaceSettingsIn};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ impl Demo {
         };
         let folder = self.keep.as_deref().or(temporary.as_ref().map(|folder| folder.path()));
         let folder = folder.expect("one of the two is there");
-        let backend = Backend::open_folder(folder)?;
+        let backend = Backend::open_engine(Options::new(folder))?;
         backend.with(|backend| self.show(backend, &interrupt, screen))?;
         how_to_go_on(screen, self.keep.as_deref())
     }

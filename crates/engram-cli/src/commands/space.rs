@@ -5,7 +5,9 @@ use crate::backend::{Backend, Folder};
 use crate::fault::{Result, usage};
 use crate::screen::{Screen, confirm, counted, faint, grouped, sized, strong};
 use clap::{Args, Subcommand, ValueEnum};
-use engram_server::api::{Decay, DecayStart, EmbedderIn, Provider, SpaceOut, SpaceSettingsIn};
+use engram_server::api::{
+    Decay, DecayStart, EmbedderIn, ErasedOut, Provider, ReceiptOut, SpaceOut, SpaceSettingsIn,
+};
 
 /// List, show, set up and delete spaces
 #[derive(Debug, Args)]
@@ -152,7 +154,8 @@ impl Space {
                 screen.line(format_args!(
                     "deleted space {name} and its {}",
                     counted(deleted.memories, "memory", "memories")
-                ))
+                ))?;
+                deleted.receipt.as_ref().map_or(Ok(()), |receipt| show_receipt(screen, receipt))
             }
         }
     }
@@ -185,6 +188,24 @@ impl Set {
         let space = backend.with(|backend| backend.put_space(&self.name, settings))?;
         if self.json { screen.json(&space) } else { show(screen, &space) }
     }
+}
+
+fn show_receipt(screen: &mut Screen, receipt: &ReceiptOut) -> Result<()> {
+    let files = |what: &str, erased: &ErasedOut| {
+        (erased.files > 0).then(|| format!("{} {what}, {}", erased.files, sized(erased.bytes)))
+    };
+    let erased = [
+        files("of the log", &receipt.log),
+        files("of checkpoints", &receipt.checkpoints),
+        files("of the warm tier", &receipt.segments),
+        (receipt.cold_files > 0).then(|| format!("{} of the cold tier", receipt.cold_files)),
+    ];
+    let erased: Vec<String> = erased.into_iter().flatten().collect();
+    screen.line(faint().apply_to(format!("  files erased: {}", erased.join("; "))))?;
+    for backup in &receipt.backups {
+        screen.line(format_args!("  still in backup {} at {}", backup.id, backup.place))?;
+    }
+    Ok(())
 }
 
 fn list(screen: &mut Screen, spaces: &[SpaceOut]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Spaces with their settings, and the status of the server.
 
 use super::{Result, shortened};
+use crate::api::ReceiptOut;
 use crate::error::ApiError;
 use engram::{DecayFrom, DecayLaw, Embedder, Language, SpaceName, SpaceSettings, SpaceSummary};
 use serde::de::value::MapAccessDeserializer;
@@ -238,6 +239,9 @@ pub struct SpaceOut {
     /// space, and neither says anything about what is on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What was erased, where it was just deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptOut>,
 }
 
 impl SpaceOut {
@@ -259,6 +263,7 @@ impl SpaceOut {
             position: 0,
             settings: SpaceSettings::default().into(),
             error: Some(error.to_string()),
+            receipt: None,
         }
     }
 }
@@ -281,6 +286,7 @@ impl From<SpaceSummary> for SpaceOut {
             position: summary.position,
             settings: summary.settings.into(),
             error: None,
+            receipt: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 mod serving;
+mod snapshots;
 
 struct Running {
     http: SocketAddr,

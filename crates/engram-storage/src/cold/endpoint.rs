@@ -27,11 +27,8 @@ pub(super) fn open(
     options: &ColdOptions,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<Place> {
-    let wrong = |reason: String| Error::Setting {
-        setting: "storage.cold_tier_endpoint",
-        value: options.endpoint.clone(),
-        reason,
-    };
+    let wrong =
+        |reason: String| Error::Setting { setting: options.setting, value: options.endpoint.clone(), reason };
     let Some((scheme, rest)) = options.endpoint.split_once("://") else {
         return Err(wrong("it must be s3://bucket/prefix or file:///folder".into()));
     };

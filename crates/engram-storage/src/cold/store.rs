@@ -26,8 +26,10 @@ use crate::error::{Error, Result};
 
 /// Bytes of a file's end that are fetched first. The tail of some 7,000 memories with vectors fits.
 const TAIL_BYTES_FIRST: u64 = 64 << 10;
-/// Bytes of one part of a large upload; S3 takes 10,000 parts of 5 MiB at least.
-const PART_BYTES: usize = 16 << 20;
+/// Bytes of one part of a large upload, at least; S3 takes no less than 5 MiB.
+const PART_BYTES: u64 = 16 << 20;
+/// Parts of one upload that S3 takes.
+const PARTS_MAX: u64 = 10_000;
 /// Parts that are on their way at once.
 const PARTS_AT_ONCE: usize = 4;
 /// Row groups that are fetched at once, and held in RAM.
@@ -42,7 +44,7 @@ const ROW_BYTES_MAX: usize = 1 << 30;
 /// Cold files in one store. Calls block, may come from several threads, and must not be made inside of an async
 /// runtime.
 pub struct ColdStore {
-    place: Place,
+    pub(super) place: Place,
     endpoint: String,
     compression: Compression,
     patience: Duration,
@@ -55,14 +57,16 @@ pub struct ColdStore {
 }
 
 /// An answer, or what the store said, or what is wrong with what it sent.
-type Asked<T> = std::result::Result<T, Trouble>;
+pub(super) type Asked<T> = std::result::Result<T, Trouble>;
 
-enum Trouble {
+pub(super) enum Trouble {
     Store(StoreError),
     Damaged(String),
     Newer(u32),
     /// The name is taken, but not by a finished file.
     Unfinished,
+    /// Where the bytes come from that were to be written.
+    Origin(Error),
 }
 
 impl From<StoreError> for Trouble {
@@ -180,14 +184,14 @@ impl ColdStore {
         found.map_err(|trouble| self.error("read", name, trouble))
     }
 
-    /// All rows of a file, in order, some megabytes at a time. Passes the cache by.
+    /// All rows of a file, in order, some megabytes at a time, from the store itself, each checksum compared.
     ///
     /// # Errors
     /// As `read`, and those of `each`, which end it.
     pub fn read_all(&self, name: &str, each: &mut dyn FnMut(ColdRow) -> Result<()>) -> Result<()> {
         let path = self.path(name)?;
-        let error = |trouble| self.error("read", name, trouble);
-        let tail = self.tail(name, &path).map_err(error)?;
+        let (tail, _) =
+            self.wait(self.fetch_tail(&path)).map_err(|trouble| self.error("read", name, trouble))?;
         self.scan(name, &path, &tail, each)
     }
 
@@ -196,15 +200,11 @@ impl ColdStore {
     /// # Errors
     /// As `read`.
     pub fn verify(&self, name: &str) -> Result<u64> {
-        let path = self.path(name)?;
-        let (tail, _) =
-            self.wait(self.fetch_tail(&path)).map_err(|trouble| self.error("check", name, trouble))?;
         let mut rows = 0;
-        self.scan(name, &path, &tail, &mut |_| {
+        self.read_all(name, &mut |_| {
             rows += 1;
             Ok(())
         })?;
-        assert_eq!(rows, u64::from(tail.rows), "every group gave the rows that the tail says");
         Ok(rows)
     }
 
@@ -253,7 +253,7 @@ impl ColdStore {
         }
     }
 
-    fn path(&self, name: &str) -> Result<Path> {
+    pub(super) fn path(&self, name: &str) -> Result<Path> {
         let wrong = |reason: String| Error::Name { name: name.into(), reason };
         let path = Path::parse(name).map_err(|e| wrong(e.to_string()))?;
         if path.as_ref() != name || name.is_empty() {
@@ -262,13 +262,13 @@ impl ColdStore {
         Ok(self.place.prefix.parts().chain(path.parts()).collect())
     }
 
-    fn forget(&self, name: &str) {
+    pub(super) fn forget(&self, name: &str) {
         self.tails().remove(&name.to_string());
         self.cache.iter().for_each(|cache| cache.drop_file(name));
     }
 
     /// Runs a request on this thread, and gives up when the patience is at its end.
-    fn wait<T>(&self, request: impl Future<Output = Asked<T>>) -> Asked<T> {
+    pub(super) fn wait<T>(&self, request: impl Future<Output = Asked<T>>) -> Asked<T> {
         // A disk that is not mounted has no files, but that is no reason to call them lost, or to write in its place.
         if let Some(folder) = self.place.folder.as_ref().filter(|folder| !folder.is_dir()) {
             let source = format!("the folder {} is gone", folder.display()).into();
@@ -283,7 +283,7 @@ impl ColdStore {
         })
     }
 
-    fn error(&self, operation: &'static str, name: &str, trouble: Trouble) -> Error {
+    pub(super) fn error(&self, operation: &'static str, name: &str, trouble: Trouble) -> Error {
         let endpoint = self.endpoint.clone();
         let name = name.to_string();
         match trouble {
@@ -292,6 +292,7 @@ impl ColdStore {
                 Error::NewerFormat { file: name.into(), found, supported: tail::FORMAT_MAX }
             }
             Trouble::Unfinished => Error::Absent { name, endpoint },
+            Trouble::Origin(error) => error,
             Trouble::Store(error) if is_absent(&error) && operation != "write" => {
                 Error::Absent { name, endpoint }
             }
@@ -350,7 +351,8 @@ impl ColdStore {
         if !self.wait(self.create(path, &claim))? {
             return self.wait(self.holds(path, file));
         }
-        match self.upload(path, file) {
+        let mut part = |range: Range<u64>| Ok(file.slice(range.start as usize..range.end as usize));
+        match self.upload(path, file.len() as u64, &mut part) {
             Ok(()) => Ok(true),
             // It may have been done all the same.
             Err(trouble) => match self.wait(self.holds(path, file)) {
@@ -360,17 +362,29 @@ impl ColdStore {
         }
     }
 
-    fn upload(&self, path: &Path, file: &Bytes) -> Asked<()> {
+    /// Puts what `part` gives of so many bytes under a name, some parts at a time.
+    pub(super) fn upload(
+        &self,
+        path: &Path,
+        bytes: u64,
+        part: &mut dyn FnMut(Range<u64>) -> Result<Bytes>,
+    ) -> Asked<()> {
         let store = &self.place.store;
         let begin = async { Ok(store.put_multipart_opts(path, PutMultipartOptions::default()).await?) };
         let mut upload = self.wait(begin)?;
-        let mut parts = (0..file.len()).step_by(PART_BYTES).peekable();
-        while parts.peek().is_some() {
-            let some = parts.by_ref().take(PARTS_AT_ONCE);
-            let sent: Vec<_> = some
-                .map(|at| upload.put_part(file.slice(at..file.len().min(at + PART_BYTES)).into()))
-                .collect();
-            if let Err(trouble) = self.wait(async { Ok(try_join_all(sent).await.map(drop)?) }) {
+        let part_bytes = PART_BYTES.max(bytes.div_ceil(PARTS_MAX));
+        let mut at = 0;
+        while at < bytes {
+            let mut send_some = || {
+                let mut sent = Vec::new();
+                while at < bytes && sent.len() < PARTS_AT_ONCE {
+                    let end = bytes.min(at + part_bytes);
+                    sent.push(upload.put_part(part(at..end).map_err(Trouble::Origin)?.into()));
+                    at = end;
+                }
+                self.wait(async { Ok(try_join_all(sent).await.map(drop)?) })
+            };
+            if let Err(trouble) = send_some() {
                 // What was sent so far goes with the upload; where that fails too, the first trouble is the one to tell.
                 drop(self.wait(async { Ok(upload.abort().await?) }));
                 return Err(trouble);
@@ -603,7 +617,7 @@ fn is_sound(group: &Group, bytes: &Bytes) -> bool {
     bytes.len() == group.bytes as usize && crc32c::crc32c(bytes) == group.checksum
 }
 
-fn is_absent(error: &StoreError) -> bool {
+pub(super) fn is_absent(error: &StoreError) -> bool {
     // A bucket that is not there is a wrong setting, and says nothing of the file.
     matches!(error, StoreError::NotFound { .. }) && !error.to_string().contains("NoSuchBucket")
 }

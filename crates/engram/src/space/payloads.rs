@@ -236,7 +236,7 @@ pub(crate) fn bring_all(state: &mut SpaceState, found: Vec<Found>) {
     }
 }
 
-fn no_cold_tier(file: &str) -> Error {
+pub(crate) fn no_cold_tier(file: &str) -> Error {
     let message = format!(
         "{file} is in the cold tier, and this configuration has none; set storage.cold_tier_endpoint as it was"
     );

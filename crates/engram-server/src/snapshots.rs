@@ -1,0 +1,141 @@
+//! Snapshots that clients read piece by piece, kept between their requests; and which backups were made of a space.
+
+use crate::api::{BackupIn, BackupsOut, BytesQuery, Sha256Out, SnapshotOut, shortened};
+use crate::error::{ApiError, Problem};
+use crate::service::{Service, space_name};
+use engram::clock::Stopwatch;
+use engram::{NotedBackup, Snapshot};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Snapshots at the same time.
+const SNAPSHOTS_MAX: usize = 16;
+/// A snapshot that nobody reads for so long is let go.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// Bytes of one answer.
+pub(crate) const PIECE_BYTES_MAX: u64 = 16 << 20;
+/// Characters of a backup's id and of its place.
+const NOTE_CHARS_MAX: usize = 1024;
+
+/// Snapshots by id, with when each was last asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots(Mutex<BTreeMap<String, (Stopwatch, Arc<Snapshot>)>>);
+
+impl Snapshots {
+    /// Without those that nobody reads any more.
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, (Stopwatch, Arc<Snapshot>)>> {
+        // A map is whole after every step.
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, (since, _)| since.elapsed() < IDLE_MAX);
+        held
+    }
+
+    /// Lets go of those that nobody reads any more.
+    pub(crate) fn tidy(&self) {
+        drop(self.held());
+    }
+}
+
+impl Service {
+    /// Holds a space as it is now, so that its files can be read.
+    pub fn take_snapshot(&self, space: &str) -> Result<SnapshotOut> {
+        let full = |held: &BTreeMap<_, _>| {
+            let detail = format!(
+                "{} snapshots are held, at most {SNAPSHOTS_MAX} may be; delete some, or wait: those that nobody reads \
+                 are let go after {} s",
+                held.len(),
+                IDLE_MAX.as_secs()
+            );
+            ApiError::new(Problem::Busy, detail)
+        };
+        if self.snapshots.held().len() >= SNAPSHOTS_MAX {
+            return Err(full(&self.snapshots.held()));
+        }
+        let snapshot = Arc::new(self.engine().space(&space_name(space)?)?.snapshot()?);
+        let id = self.engine().new_id().to_string();
+        let mut held = self.snapshots.held();
+        if held.len() >= SNAPSHOTS_MAX {
+            return Err(full(&held));
+        }
+        held.insert(id.clone(), (Stopwatch::start(), snapshot.clone()));
+        Ok(SnapshotOut::new(id, &snapshot))
+    }
+
+    fn snapshot(&self, space: &str, id: &str) -> Result<Arc<Snapshot>> {
+        let mut held = self.snapshots.held();
+        match held.get_mut(id).filter(|(_, snapshot)| snapshot.space().name().as_str() == space) {
+            Some((since, snapshot)) => {
+                *since = Stopwatch::start();
+                Ok(snapshot.clone())
+            }
+            None => Err(no_snapshot(space, id)),
+        }
+    }
+
+    /// SHA-256 of a file of a snapshot.
+    pub fn snapshot_sha256(&self, space: &str, id: &str, query: &BytesQuery) -> Result<Sha256Out> {
+        let snapshot = self.snapshot(space, id)?;
+        Ok(Sha256Out { sha256: snapshot.sha256(query.file)?.to_owned() })
+    }
+
+    /// Some bytes of a file of a snapshot.
+    pub fn snapshot_bytes(&self, space: &str, id: &str, query: &BytesQuery) -> Result<Vec<u8>> {
+        let snapshot = self.snapshot(space, id)?;
+        let left =
+            snapshot.files().get(query.file).map_or(0, |file| file.bytes().saturating_sub(query.offset));
+        let bytes = query.bytes.unwrap_or(left.min(PIECE_BYTES_MAX));
+        if bytes > PIECE_BYTES_MAX {
+            return Err(ApiError::invalid(format!(
+                "bytes is {bytes}, at most {PIECE_BYTES_MAX} are given at once"
+            )));
+        }
+        let mut buffer = vec![0; bytes as usize];
+        snapshot.read(query.file, query.offset, &mut buffer)?;
+        Ok(buffer)
+    }
+
+    /// Lets go of a snapshot.
+    pub fn delete_snapshot(&self, space: &str, id: &str) -> Result<SnapshotOut> {
+        let snapshot = self.snapshot(space, id)?;
+        self.snapshots.held().remove(id);
+        Ok(SnapshotOut::new(id.to_owned(), &snapshot))
+    }
+
+    /// Notes that a backup holds a space.
+    pub fn note_backup(&self, space: &str, id: &str, backup: BackupIn) -> Result<BackupsOut> {
+        for (what, text) in [("the id of the backup", id), ("place", &backup.place)] {
+            if text.is_empty() || text.len() > NOTE_CHARS_MAX {
+                let detail = format!("{what} has {} bytes, it must have 1 to {NOTE_CHARS_MAX}", text.len());
+                return Err(ApiError::invalid(detail));
+            }
+        }
+        let space = self.engine().space(&space_name(space)?)?;
+        space.note_backup(NotedBackup { id: id.to_owned(), place: backup.place })?;
+        Ok(space.backups()?.into())
+    }
+
+    /// Notes that a backup is gone.
+    pub fn forget_backup(&self, space: &str, id: &str) -> Result<BackupsOut> {
+        let space = self.engine().space(&space_name(space)?)?;
+        space.forget_backup(id)?;
+        Ok(space.backups()?.into())
+    }
+
+    /// The backups that hold a space, as far as they were noted.
+    pub fn backups(&self, space: &str) -> Result<BackupsOut> {
+        Ok(self.engine().space(&space_name(space)?)?.backups()?.into())
+    }
+}
+
+fn no_snapshot(space: &str, id: &str) -> ApiError {
+    let detail = format!(
+        "space {:?} has no snapshot {:?}; those that nobody reads for {} s are let go",
+        shortened(space),
+        shortened(id),
+        IDLE_MAX.as_secs()
+    );
+    ApiError::new(Problem::NotFound, detail)
+}

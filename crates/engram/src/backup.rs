@@ -1,0 +1,447 @@
+//! Backups: copies of spaces in a folder or an object store, made while they are written to. A backup is a list of files
+//! (`backups/<id>.json`); the files lie beside it, named by what is in them, so that what two backups share is there once
+//! and a later one copies only what is new. An id is the time in UTC, to the millisecond, and the first eight digits of the SHA-256 of the
+//! list.
+//!
+//! | object | holds |
+//! |---|---|
+//! | `backups/<id>.json` | a [`Backup`] |
+//! | `files/<2 digits>/<SHA-256>` | a checkpoint, a segment, or a file of a log, up to the position of the backup |
+//! | `cold/<space>/<name>.parquet` | a cold file, which carries its own checksums and whose name is never used again |
+//!
+//! One program at a time may write to a place.
+
+use crate::clock::format_rfc3339;
+use crate::error::{Error, ErrorKind, Result};
+use crate::snapshot::{PIECE_BYTES, Snapshot, hexadecimal};
+use bytes::Bytes;
+use engram_core::error::shown;
+use engram_core::id::{SpaceName, Timestamp};
+use engram_storage::Error as StorageError;
+use engram_storage::cold::{ColdOptions, ColdStore};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Version of the list. A newer one is refused.
+const FORMAT: u32 = 1;
+/// Digits of the list's SHA-256 in an id.
+const ID_DIGITS: usize = 8;
+/// Bytes of a list.
+const LIST_BYTES_MAX: u64 = 1 << 30;
+
+/// A backup: which spaces, and which files hold them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// Version of this list, 1.
+    pub format: u32,
+    /// Version of the program that wrote it.
+    pub engram: String,
+    /// When it began, RFC 3339.
+    pub created_at: String,
+    /// Each as of a moment of its own.
+    pub spaces: Vec<SpaceCopy>,
+}
+
+/// A space in a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceCopy {
+    /// Its name.
+    pub name: String,
+    /// Position of its newest request.
+    pub position: u64,
+    /// Memories in it, give or take those that were being written.
+    pub memories: usize,
+    /// All that it consists of.
+    pub files: Vec<FileCopy>,
+}
+
+/// A file of a space in a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCopy {
+    /// Its name in the folder of the space, or in the cold tier.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256, in hexadecimal digits; none for a cold file, which has checksums of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+impl FileCopy {
+    /// Where it lies in the store.
+    fn object(&self) -> String {
+        match &self.sha256 {
+            Some(sha256) => format!("files/{}/{sha256}", sha256.get(..2).unwrap_or("")),
+            None => format!("cold/{}", self.name),
+        }
+    }
+}
+
+/// Where the bytes of a space come from: a [`Snapshot`] in this process, or one of a server.
+pub trait Origin {
+    /// Name, bytes, and whether it is a cold one, for each file.
+    fn files(&self) -> Vec<(String, u64, bool)>;
+    /// SHA-256 of the file at a place, in hexadecimal digits.
+    fn sha256(&self, at: usize) -> Result<String>;
+    /// Fills `buffer` from the file at a place, from `offset` on.
+    fn read(&self, at: usize, offset: u64, buffer: &mut [u8]) -> Result<()>;
+}
+
+impl Origin for Snapshot {
+    fn files(&self) -> Vec<(String, u64, bool)> {
+        self.files().iter().map(|file| (file.name().to_string(), file.bytes(), file.is_cold())).collect()
+    }
+
+    fn sha256(&self, at: usize) -> Result<String> {
+        Self::sha256(self, at).map(str::to_string)
+    }
+
+    fn read(&self, at: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        Self::read(self, at, offset, buffer)
+    }
+}
+
+/// What a backup took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that were not there already.
+    pub files_copied: u64,
+    /// Their bytes.
+    pub bytes_copied: u64,
+}
+
+/// A place that holds backups: `s3://bucket/prefix` with the usual `AWS_*` variables, `file:///folder`, or a folder.
+pub struct Backups {
+    pub(crate) store: ColdStore,
+    place: String,
+}
+
+impl Backups {
+    /// The backups at a place. A folder is made.
+    ///
+    /// # Errors
+    /// `Invalid` where that is no place.
+    pub fn open(place: &str) -> Result<Self> {
+        let endpoint = if place.contains("://") {
+            place.to_string()
+        } else {
+            let path = std::path::absolute(place).map_err(|error| {
+                Error::new(ErrorKind::Invalid, format!("\"{}\" is no folder: {error}", shown(place)))
+            })?;
+            format!("file://{}", path.display())
+        };
+        let store = ColdStore::open(ColdOptions {
+            endpoint: endpoint.clone(),
+            setting: "the place of backups",
+            ..ColdOptions::default()
+        })?;
+        Ok(Self { store, place: endpoint })
+    }
+
+    /// The same, of a place that must be there.
+    ///
+    /// # Errors
+    /// `NotFound` where it is no folder, else as `open`.
+    pub fn open_existing(place: &str) -> Result<Self> {
+        let folder = place.strip_prefix("file://").unwrap_or(place);
+        if !folder.contains("://") && !Path::new(folder).is_dir() {
+            let message = format!("there is no folder {folder}; name the one that `engram backup` wrote to");
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        Self::open(place)
+    }
+
+    /// As a URL.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Ids, oldest first.
+    ///
+    /// # Errors
+    /// `Busy` where the store does not answer.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let found = self.store.list("backups/")?;
+        let id = |(name, _): &(String, u64)| {
+            Some(name.strip_prefix("backups/")?.strip_suffix(".json")?.to_string())
+        };
+        Ok(found.iter().filter_map(id).collect())
+    }
+
+    /// A backup by its id, or the newest, with its id.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` where the list is not what was written; `Busy` where the store does not answer.
+    pub fn get(&self, id: Option<&str>) -> Result<(String, Backup)> {
+        let ids = self.ids()?;
+        let not_found = |message: String| Err(Error::new(ErrorKind::NotFound, message));
+        let id = match id {
+            None => ids.last(),
+            Some(id) => ids.iter().find(|known| *known == id),
+        };
+        let Some(id) = id.cloned() else {
+            return not_found(match ids.last() {
+                None => format!("there are no backups at {}", self.place),
+                Some(newest) => {
+                    format!(
+                        "there is no such backup among the {} at {}; the newest is {newest}",
+                        ids.len(),
+                        self.place
+                    )
+                }
+            });
+        };
+        let name = format!("backups/{id}.json");
+        let damaged = |reason: String| {
+            let message = format!("{name} at {} is damaged: {reason}; take another backup", self.place);
+            Error::new(ErrorKind::Corrupt, message)
+        };
+        let bytes = match self.store.object_bytes(&name)? {
+            Some(bytes @ 1..=LIST_BYTES_MAX) => bytes,
+            bytes => return Err(damaged(format!("its size is {bytes:?}"))),
+        };
+        let json = self.store.read_object(&name, 0..bytes)?;
+        if !id.ends_with(&hexadecimal(&Sha256::digest(&json))[..ID_DIGITS]) {
+            return Err(damaged("its SHA-256 is not that of its name".into()));
+        }
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        match serde_json::from_slice::<Head>(&json) {
+            Ok(Head { format: 1..=FORMAT }) => {}
+            Ok(Head { format }) => {
+                let message = format!(
+                    "{name} has format {format}, this program reads up to {FORMAT}; use a newer engram"
+                );
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
+            Err(error) => return Err(damaged(error.to_string())),
+        }
+        serde_json::from_slice(&json).map(|backup| (id, backup)).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Begins a backup.
+    ///
+    /// # Errors
+    /// `Busy` where the store does not answer.
+    pub fn begin(&self, now: Timestamp) -> Result<BackupWriter<'_>> {
+        let mut known: BTreeMap<String, u64> = self.store.list("files/")?.into_iter().collect();
+        known.extend(self.store.list("cold/")?);
+        let backup = Backup {
+            format: FORMAT,
+            engram: env!("CARGO_PKG_VERSION").to_string(),
+            created_at: format_rfc3339(now),
+            spaces: Vec::new(),
+        };
+        Ok(BackupWriter { backups: self, begun_at: now, backup, known, taken: Taken::default() })
+    }
+
+    /// Removes all backups but the newest `keep`, and the files that no other needs. Gives what was removed.
+    ///
+    /// # Errors
+    /// `Busy` where the store does not answer; `Corrupt` where the list of a backup that stays is damaged.
+    pub fn prune(&self, keep: usize) -> Result<Vec<(String, Option<Backup>)>> {
+        let ids = self.ids()?;
+        let (gone, kept) = ids.split_at(ids.len().saturating_sub(keep.max(1)));
+        let mut used = BTreeSet::new();
+        for id in kept {
+            let (_, backup) = self.get(Some(id))?;
+            used.extend(backup.spaces.iter().flat_map(|space| &space.files).map(FileCopy::object));
+        }
+        let mut removed = Vec::new();
+        for id in gone {
+            // One that is damaged goes, too.
+            let backup = self.get(Some(id)).ok().map(|(_, backup)| backup);
+            self.store.delete(&format!("backups/{id}.json"))?;
+            removed.push((id.clone(), backup));
+        }
+        if !removed.is_empty() {
+            let objects = [self.store.list("files/")?, self.store.list("cold/")?].concat();
+            let unused = objects.iter().filter(|(name, _)| !used.contains(name));
+            unused.map(|(name, _)| name).try_for_each(|name| self.store.delete(name))?;
+        }
+        Ok(removed)
+    }
+
+    /// Reads every file of a backup and compares it with what was written, telling `progress` of the bytes of each piece.
+    /// Says what is wrong with which.
+    ///
+    /// # Errors
+    /// `Busy` where the store does not answer.
+    pub fn verify(&self, backup: &Backup, progress: &mut dyn FnMut(u64)) -> Result<Vec<String>> {
+        let mut findings = Vec::new();
+        let mut seen = BTreeSet::new();
+        for file in backup.spaces.iter().flat_map(|space| &space.files) {
+            if !seen.insert(file.object()) {
+                continue;
+            }
+            match self.read(file, &mut |piece| {
+                progress(piece.len() as u64);
+                Ok(())
+            }) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => findings.push(error.to_string()),
+                read => read?,
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Gives the bytes of a file, piece by piece, and compares them with what was written: they count only when this
+    /// returns Ok.
+    pub(crate) fn read(&self, file: &FileCopy, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let object = file.object();
+        let damaged = |reason: String| {
+            let message = format!("{object} at {}, which is {}, is damaged: {reason}", self.place, file.name);
+            Err(Error::new(ErrorKind::Corrupt, message))
+        };
+        match self.store.object_bytes(&object)? {
+            None => return damaged("it is gone".into()),
+            Some(bytes) if bytes != file.bytes => {
+                return damaged(format!("it has {bytes} bytes, {} were written", file.bytes));
+            }
+            Some(_) => {}
+        }
+        let Some(sha256) = &file.sha256 else {
+            verify_cold(&self.store, &object)?;
+            return self.pieces(&object, file.bytes, each);
+        };
+        let mut hash = Sha256::new();
+        self.pieces(&object, file.bytes, &mut |piece| {
+            hash.update(piece);
+            each(piece)
+        })?;
+        match hexadecimal(&hash.finalize()) {
+            found if found == *sha256 => Ok(()),
+            found => damaged(format!("its SHA-256 is {found}")),
+        }
+    }
+
+    fn pieces(&self, object: &str, bytes: u64, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        for start in (0..bytes).step_by(PIECE_BYTES as usize) {
+            each(&self.store.read_object(object, start..bytes.min(start + PIECE_BYTES))?)?;
+        }
+        Ok(())
+    }
+}
+
+/// How the id begins of a backup that was begun at this time. In the order of time.
+pub fn time_of_id(time: Timestamp) -> String {
+    let millis = time.0.div_euclid(1000);
+    let seconds = format_rfc3339(Timestamp(millis.div_euclid(1000) * 1_000_000)).replace(':', "-");
+    format!("{}-{:03}Z", seconds.trim_end_matches('Z'), millis.rem_euclid(1000))
+}
+
+/// Compares the checksums that a cold file carries. The claim of an upload that never ended reads as absent; nothing lies
+/// in it.
+pub(crate) fn verify_cold(store: &ColdStore, name: &str) -> Result<()> {
+    match store.verify(name) {
+        Err(StorageError::Absent { .. }) => Ok(()),
+        verified => Ok(verified.map(drop)?),
+    }
+}
+
+impl std::fmt::Debug for Backups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backups").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// A backup that is being made. Dropped before `finish`, there is none; files that were copied help the next.
+pub struct BackupWriter<'a> {
+    backups: &'a Backups,
+    begun_at: Timestamp,
+    backup: Backup,
+    /// Objects that are there, with their bytes.
+    known: BTreeMap<String, u64>,
+    taken: Taken,
+}
+
+impl BackupWriter<'_> {
+    /// Copies what of a space is not there yet, telling `progress` of the bytes of each piece, there or not.
+    ///
+    /// # Errors
+    /// Those of `origin`; `Busy` where the store does not answer; `Corrupt` where `origin` gave other bytes than it
+    /// announced.
+    pub fn add(
+        &mut self,
+        space: &SpaceName,
+        position: u64,
+        memories: usize,
+        origin: &dyn Origin,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let mut files = Vec::new();
+        for (at, (name, bytes, is_cold)) in origin.files().into_iter().enumerate() {
+            let sha256 = if is_cold { None } else { Some(origin.sha256(at)?) };
+            let file = FileCopy { name, bytes, sha256 };
+            let object = file.object();
+            if self.known.get(&object) == Some(&bytes) {
+                progress(bytes);
+            } else {
+                self.copy(&file, origin, at, progress)?;
+                self.known.insert(object, bytes);
+                self.taken.files_copied += 1;
+                self.taken.bytes_copied += bytes;
+            }
+            self.taken.files += 1;
+            self.taken.bytes += bytes;
+            files.push(file);
+        }
+        self.backup.spaces.push(SpaceCopy { name: space.to_string(), position, memories, files });
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        file: &FileCopy,
+        origin: &dyn Origin,
+        at: usize,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let mut hash = Sha256::new();
+        let mut failed = None;
+        let written = self.backups.store.write_object(&file.object(), file.bytes, &mut |range| {
+            let mut buffer = vec![0; (range.end - range.start) as usize];
+            if let Err(error) = origin.read(at, range.start, &mut buffer) {
+                failed = Some(error);
+                return Err(StorageError::Payload { reason: "its origin gave no bytes".into() });
+            }
+            hash.update(&buffer);
+            // The last part decides whether the object comes to be.
+            if range.end == file.bytes
+                && let Some(sha256) = &file.sha256
+                && hexadecimal(&hash.clone().finalize()) != *sha256
+            {
+                return Err(StorageError::Payload {
+                    reason: format!("{} came with another SHA-256 than was announced; try again", file.name),
+                });
+            }
+            progress(buffer.len() as u64);
+            Ok(Bytes::from(buffer))
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(written?),
+        }
+    }
+
+    /// Makes it a backup, and gives its id and what it took.
+    ///
+    /// # Errors
+    /// `Busy` where the store does not answer.
+    pub fn finish(self) -> Result<(String, Backup, Taken)> {
+        let json = serde_json::to_vec_pretty(&self.backup).expect("texts and numbers can be written");
+        let digits = &hexadecimal(&Sha256::digest(&json))[..ID_DIGITS];
+        let id = format!("{}-{digits}", time_of_id(self.begun_at));
+        // One of the same name holds the same.
+        self.backups.store.create_object(&format!("backups/{id}.json"), json.into())?;
+        Ok((id, self.backup, self.taken))
+    }
+}

@@ -1,0 +1,110 @@
+//! What is told of a space that is deleted: what was erased from where, and which backups still hold it.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::space::{Space, SpaceSummary};
+use engram_core::id::Timestamp;
+use engram_storage::replace_file;
+use serde::{Deserialize, Serialize};
+
+/// In a space's folder: the backups that hold it, as far as they were noted.
+pub(crate) const BACKUPS: &str = "backups.json";
+
+/// A backup that holds a space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedBackup {
+    /// Its id.
+    pub id: String,
+    /// Where it is, as a URL.
+    pub place: String,
+}
+
+/// What was erased with a space.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// The space as it was.
+    pub summary: SpaceSummary,
+    /// When.
+    pub erased_at: Timestamp,
+    /// Concepts that consolidation had made of its episodes.
+    pub concepts: usize,
+    /// Files of the log, and their bytes.
+    pub log: [u64; 2],
+    /// Checkpoints, and their bytes.
+    pub checkpoints: [u64; 2],
+    /// Segments of the warm tier, and their bytes.
+    pub segments: [u64; 2],
+    /// Files in the cold tier.
+    pub cold_files: usize,
+    /// Backups that still hold it.
+    pub backups: Vec<NotedBackup>,
+}
+
+impl Space {
+    /// Notes that a backup holds this space.
+    pub fn note_backup(&self, backup: NotedBackup) -> Result<()> {
+        self.change_backups(|noted| {
+            if !noted.contains(&backup) {
+                noted.push(backup);
+            }
+        })
+    }
+
+    /// Notes that a backup is gone. One that is not known is no error.
+    pub fn forget_backup(&self, id: &str) -> Result<()> {
+        self.change_backups(|noted| noted.retain(|backup| backup.id != id))
+    }
+
+    /// The backups that hold this space, as far as they were noted, oldest first.
+    pub fn backups(&self) -> Result<Vec<NotedBackup>> {
+        let (vfs, path) = (&self.shared.options.vfs, self.dir.join(BACKUPS));
+        if !vfs.exists(&path)? {
+            return Ok(Vec::new());
+        }
+        let file = vfs.open_read(&path)?;
+        let mut json = vec![0; file.size()? as usize];
+        let read = file.read_at(0, &mut json)?;
+        serde_json::from_slice(&json[..read]).map_err(|error| {
+            let message = format!(
+                "{} is damaged: {error}; remove it, and nobody knows here which backups hold the space",
+                path.display()
+            );
+            Error::new(ErrorKind::Internal, message)
+        })
+    }
+
+    fn change_backups(&self, change: impl FnOnce(&mut Vec<NotedBackup>)) -> Result<()> {
+        let _alone = self.checkpointing.lock();
+        self.check_open()?;
+        let mut noted = self.backups()?;
+        change(&mut noted);
+        let json = serde_json::to_vec_pretty(&noted).expect("texts can be written");
+        Ok(replace_file(self.shared.options.vfs.clone(), &self.dir.join(BACKUPS), &json)?)
+    }
+
+    /// What erasing it now would erase.
+    pub(crate) fn receipt(&self) -> Result<Receipt> {
+        let summary = self.summary();
+        let (concepts, cold_files) = {
+            let state = self.read();
+            (state.len() - state.ranked(), state.files().len())
+        };
+        let vfs = &self.shared.options.vfs;
+        let names = vfs.list(&self.dir)?;
+        let files = |kind: &str| -> Result<[u64; 2]> {
+            let of_kind = names.iter().filter(|name| name.starts_with(kind));
+            let sizes =
+                of_kind.map(|name| vfs.size(&self.dir.join(name))).collect::<Result<Vec<u64>, _>>()?;
+            Ok([sizes.len() as u64, sizes.iter().sum()])
+        };
+        Ok(Receipt {
+            erased_at: self.now(),
+            concepts,
+            log: files("log-")?,
+            checkpoints: files("checkpoint-")?,
+            segments: files("payloads-")?,
+            cold_files,
+            backups: self.backups()?,
+            summary,
+        })
+    }
+}

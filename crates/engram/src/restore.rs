@@ -1,0 +1,178 @@
+//! From a backup to a folder that an engine opens.
+
+use crate::backup::{Backup, Backups, FileCopy, SpaceCopy, verify_cold};
+use crate::engine::{DELETED, Held, Options, held};
+use crate::error::{Error, ErrorKind, Result};
+use crate::receipt::{BACKUPS, NotedBackup};
+use engram_core::error::shown;
+use engram_core::id::SpaceName;
+use engram_storage::Vfs;
+use engram_storage::cold::ColdStore;
+use std::path::Path;
+
+/// What a restore wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Spaces.
+    pub spaces: u64,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files of the cold tier that were there already: another folder may be using them.
+    pub cold_there: u64,
+}
+
+impl Backups {
+    /// Brings the spaces of a backup, or one of them, back into the folder and the cold tier of `options`, telling
+    /// `progress` of the bytes of each piece. Each space is there as a whole or not at all, also after a crash.
+    ///
+    /// # Errors
+    /// `Locked` where the folder is in use; `Conflict` where it has such a space; `NotFound` where the backup has not;
+    /// `Invalid` where it has cold files and `options` no cold tier; `Corrupt` where a file is not what was written; those
+    /// of the disk.
+    pub fn restore(
+        &self,
+        id: &str,
+        backup: &Backup,
+        only: Option<&SpaceName>,
+        options: &Options,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Restored> {
+        let (vfs, folder) = (&*options.vfs, options.data_dir.join("spaces"));
+        let chosen = chosen(backup, only)?;
+        vfs.create_dir_all(&folder)?;
+        let _lock = vfs.try_lock(&options.data_dir.join("lock"), "engram restore")?;
+        for (name, copy) in &chosen {
+            if held(vfs, &folder.join(name.as_str()))? != Held::Nothing {
+                let message = format!(
+                    "space \"{name}\" is in {} already; delete it first, or restore into another folder",
+                    options.data_dir.display()
+                );
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            let is_cold = |file: &&FileCopy| file.sha256.is_none();
+            if options.cold.is_none() && copy.files.iter().any(|file| is_cold(&file)) {
+                let message = format!(
+                    "space \"{name}\" has {} files in the cold tier, and this configuration has none; set \
+                     storage.cold_tier_endpoint to where they shall go",
+                    copy.files.iter().filter(is_cold).count()
+                );
+                return Err(Error::new(ErrorKind::Invalid, message));
+            }
+        }
+        let mut restored = Restored::default();
+        for (name, copy) in &chosen {
+            let dir = folder.join(name.as_str());
+            let noted = NotedBackup { id: id.to_string(), place: self.place().to_string() };
+            begin_space(vfs, &dir, noted)?;
+            self.restore_space(copy, vfs, &dir, options.cold.as_deref(), &mut restored, progress)?;
+            // It is a space from here on.
+            vfs.sync_dir(&dir)?;
+            vfs.remove_file(&dir.join(DELETED))?;
+            vfs.sync_dir(&dir)?;
+            vfs.sync_dir(&folder)?;
+            restored.spaces += 1;
+        }
+        Ok(restored)
+    }
+
+    fn restore_space(
+        &self,
+        copy: &SpaceCopy,
+        vfs: &dyn Vfs,
+        dir: &Path,
+        cold: Option<&ColdStore>,
+        restored: &mut Restored,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        for file in &copy.files {
+            match (&file.sha256, cold) {
+                (None, Some(cold)) => {
+                    restored.cold_there += u64::from(self.restore_cold(file, cold, progress)?)
+                }
+                _ => self.restore_file(file, vfs, &dir.join(&file.name), progress)?,
+            }
+            restored.files += 1;
+            restored.bytes += file.bytes;
+        }
+        Ok(())
+    }
+
+    fn restore_file(
+        &self,
+        file: &FileCopy,
+        vfs: &dyn Vfs,
+        path: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let to = vfs.create(path)?;
+        let mut offset = 0;
+        self.read(file, &mut |piece| {
+            to.write_at(offset, piece)?;
+            offset += piece.len() as u64;
+            progress(piece.len() as u64);
+            Ok(())
+        })?;
+        Ok(to.sync()?)
+    }
+
+    /// Returns whether it was there.
+    fn restore_cold(&self, file: &FileCopy, cold: &ColdStore, progress: &mut dyn FnMut(u64)) -> Result<bool> {
+        let object = format!("cold/{}", file.name);
+        // Before anything is written, and of one that is there: what is damaged is put right.
+        verify_cold(&self.store, &object)?;
+        let is_there =
+            cold.object_bytes(&file.name)? == Some(file.bytes) && verify_cold(cold, &file.name).is_ok();
+        if !is_there {
+            cold.write_object(&file.name, file.bytes, &mut |range| self.store.read_object(&object, range))?;
+            verify_cold(cold, &file.name)?;
+        }
+        progress(file.bytes);
+        Ok(is_there)
+    }
+}
+
+/// Makes the folder of a space that is to come, with a mark: while that is there, it is no space, and who opens the folder
+/// after a crash erases it.
+fn begin_space(vfs: &dyn Vfs, dir: &Path, from: NotedBackup) -> Result<()> {
+    if vfs.exists(dir)? {
+        vfs.remove_dir_all(dir)?;
+    }
+    vfs.create_dir_all(dir)?;
+    drop(vfs.create(&dir.join(DELETED))?);
+    vfs.sync_dir(dir)?;
+    let noted = vfs.create(&dir.join(BACKUPS))?;
+    noted.write_at(0, &serde_json::to_vec_pretty(&[from]).expect("texts can be written"))?;
+    Ok(noted.sync()?)
+}
+
+/// The spaces to bring back. Names come from a file, and lead to places on this disk.
+fn chosen<'a>(backup: &'a Backup, only: Option<&SpaceName>) -> Result<Vec<(SpaceName, &'a SpaceCopy)>> {
+    let mut chosen = Vec::new();
+    for copy in &backup.spaces {
+        let name = SpaceName::new(&copy.name)?;
+        if only.is_some_and(|only| *only != name) {
+            continue;
+        }
+        let is_ours = |file: &FileCopy| {
+            let begins = ["log-", "checkpoint-", "payloads-"].iter().any(|kind| file.name.starts_with(kind));
+            file.sha256.is_none() || (begins && !file.name.contains('/'))
+        };
+        if let Some(file) = copy.files.iter().find(|file| !is_ours(file)) {
+            let message = format!(
+                "space \"{name}\" of the backup has a file \"{}\", which is none of ours",
+                shown(&file.name)
+            );
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        chosen.push((name, copy));
+    }
+    match (only, chosen.is_empty()) {
+        (Some(only), true) => {
+            let message = format!("the backup has {} spaces, none of them \"{only}\"", backup.spaces.len());
+            Err(Error::new(ErrorKind::NotFound, message))
+        }
+        _ => Ok(chosen),
+    }
+}

@@ -1,0 +1,232 @@
+//! A space as of one moment: its files, held readable while it goes on. What a backup copies.
+
+use crate::cold::Cold;
+use crate::error::{Error, ErrorKind, Result};
+use crate::space::{LogState, Space, no_cold_tier};
+use engram_storage::{File, LogPosition, checkpoint, segment};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::sync::{Arc, OnceLock};
+
+/// Bytes that are read at once.
+pub(crate) const PIECE_BYTES: u64 = 4 << 20;
+
+/// The files of a space as of one moment. They stay readable until this is dropped, whatever is written, moved or removed
+/// meanwhile; only the deletion of the space takes cold files away. Holds an open file for each that lies on this disk.
+pub struct Snapshot {
+    space: Arc<Space>,
+    position: u64,
+    memories: usize,
+    files: Vec<SnapshotFile>,
+}
+
+/// A file of a snapshot.
+pub struct SnapshotFile {
+    name: String,
+    bytes: u64,
+    /// None where it lies in the cold tier.
+    file: Option<Box<dyn File>>,
+    sha256: OnceLock<String>,
+}
+
+impl SnapshotFile {
+    /// Its name in the folder of the space, or in the cold tier.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many bytes of it belong to the snapshot.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether it lies in the cold tier. Such a name is never given to other bytes.
+    pub fn is_cold(&self) -> bool {
+        self.file.is_none()
+    }
+}
+
+impl Snapshot {
+    /// The space.
+    pub fn space(&self) -> &Arc<Space> {
+        &self.space
+    }
+
+    /// Position of its newest request.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Memories in it, give or take those that were being written.
+    pub fn memories(&self) -> usize {
+        self.memories
+    }
+
+    /// Checkpoint, log, segments, cold files.
+    pub fn files(&self) -> &[SnapshotFile] {
+        &self.files
+    }
+
+    /// Fills `buffer` from the file at a place in `files`, from `offset` on.
+    ///
+    /// # Errors
+    /// `Invalid` where the file has not so many bytes; those of the disk; `Busy` where the cold tier is away.
+    pub fn read(&self, at: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let Some(file) = self.files.get(at) else {
+            let message = format!("the snapshot has {} files, there is none at {at}", self.files.len());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        };
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > file.bytes {
+            let message = format!("{} has {} bytes, byte {end} was asked for", file.name, file.bytes);
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let read = match &file.file {
+            Some(open) => open.read_at(offset, buffer)?,
+            None => {
+                let bytes = cold_of(&self.space, &file.name)?.read_bytes(&file.name, offset..end)?;
+                let read = bytes.len().min(buffer.len());
+                buffer[..read].copy_from_slice(&bytes[..read]);
+                read
+            }
+        };
+        if read < buffer.len() {
+            let message =
+                format!("{} ends at byte {}, it had {}", file.name, offset + read as u64, file.bytes);
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        Ok(())
+    }
+
+    /// The SHA-256 of the file at a place in `files`, in hexadecimal digits. Reads it once.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn sha256(&self, at: usize) -> Result<&str> {
+        let Some(file) = self.files.get(at) else { return self.read(at, 0, &mut []).map(|()| "") };
+        if let Some(sha256) = file.sha256.get() {
+            return Ok(sha256);
+        }
+        let mut hash = Sha256::new();
+        let mut buffer = Vec::new();
+        for start in (0..file.bytes).step_by(PIECE_BYTES as usize) {
+            buffer.resize(PIECE_BYTES.min(file.bytes - start) as usize, 0);
+            self.read(at, start, &mut buffer)?;
+            hash.update(&buffer);
+        }
+        Ok(file.sha256.get_or_init(|| hexadecimal(&hash.finalize())))
+    }
+}
+
+impl Snapshot {
+    /// Adds cold files, given with how many payloads lie in each. One without any may be unfinished, or gone.
+    fn add_cold(&mut self, files: Vec<(String, u64)>) -> Result<()> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let listed = cold_of(&self.space, &files[0].0)?.list(&format!("{}/", self.space.name()))?;
+        for (name, memories) in files {
+            match listed.binary_search_by(|(listed, _)| listed.cmp(&name)) {
+                Ok(at) => {
+                    let bytes = listed[at].1;
+                    self.files.push(SnapshotFile { name, bytes, file: None, sha256: OnceLock::new() });
+                }
+                Err(_) if memories > 0 => {
+                    let message = format!(
+                        "{name} is not in the cold tier, and {memories} memories of space \"{}\" have their payloads \
+                         in it; bring it back from a copy of the store",
+                        self.space.name()
+                    );
+                    return Err(Error::new(ErrorKind::Corrupt, message));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("space", self.space.name()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.space.placing.lock().release();
+    }
+}
+
+/// A log as it is now: its newest position, that of the checkpoint, and its files with their bytes.
+struct Logged {
+    position: u64,
+    checkpoint: u64,
+    files: Vec<(String, u64)>,
+}
+
+impl Space {
+    /// Holds the space as it is now. Waits for a checkpoint and for moves that are under way; writes wait only while files
+    /// are opened.
+    ///
+    /// # Errors
+    /// `NotFound` where nothing was ever stored; `Busy` where it has cold files and the cold tier is away; `Corrupt` where
+    /// one of them is missing; those of the disk.
+    pub fn snapshot(self: &Arc<Self>) -> Result<Snapshot> {
+        let no_checkpoint = self.checkpointing.lock();
+        let mut placing = self.placing.lock();
+        self.sync_log()?;
+        let Logged { position, checkpoint, files: logs } = self.logged()?;
+        let mut files = Vec::new();
+        let vfs = &self.shared.options.vfs;
+        let mut hold = |name: String, bytes: Option<u64>| -> Result<()> {
+            let file = vfs.open_read(&self.dir.join(&name))?;
+            let bytes = bytes.map_or_else(|| file.size(), Ok)?;
+            files.push(SnapshotFile { name, bytes, file: Some(file), sha256: OnceLock::new() });
+            Ok(())
+        };
+        if checkpoint > 0 {
+            hold(checkpoint::file_name(LogPosition(checkpoint)), None)?;
+        }
+        logs.into_iter().try_for_each(|(name, bytes)| hold(name, Some(bytes)))?;
+        placing.segments().try_for_each(|number| hold(segment::file_name(number), None))?;
+        let state = self.read();
+        let cold = state.files().iter();
+        let cold: Vec<(String, u64)> =
+            cold.map(|(number, name)| (name.clone(), state.use_of_file(*number).memories)).collect();
+        let memories = state.len();
+        drop(state);
+        placing.hold();
+        let mut snapshot = Snapshot { space: self.clone(), position, memories, files };
+        // What is in the cold tier now stays there; the store may be slow.
+        drop((placing, no_checkpoint));
+        snapshot.add_cold(cold)?;
+        Ok(snapshot)
+    }
+
+    fn logged(&self) -> Result<Logged> {
+        self.check_open()?;
+        match &*self.log.lock() {
+            LogState::Open(open) => Ok(Logged {
+                position: open.log.position().0,
+                checkpoint: open.checkpoint.0,
+                files: open.log.files(),
+            }),
+            LogState::Unborn | LogState::Closed(_) => {
+                let message = format!("nothing was ever stored in space \"{}\"", self.name());
+                Err(Error::new(ErrorKind::NotFound, message))
+            }
+        }
+    }
+}
+
+fn cold_of<'a>(space: &'a Space, file: &str) -> Result<&'a Cold> {
+    space.shared.tiers.cold.as_ref().ok_or_else(|| no_cold_tier(file))
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes all");
+        text
+    })
+}

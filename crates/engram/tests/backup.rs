@@ -1,0 +1,292 @@
+//! What is backed up comes back as it was, whatever happened meanwhile; and what is damaged is found.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests that panics fails the test that called it")]
+
+use engram::backup::{Backup, Backups};
+use engram::{
+    Checked, ColdOptions, ColdStore, Embedder, Engine, ErrorKind, MemoryId, NewMemory, NotedBackup, Options,
+    Snapshot, Space, SpaceName, StoreOptions, Timestamp, check,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DIMENSIONS: usize = 32;
+const PAYLOAD_BYTES: u64 = 4 * DIMENSIONS as u64 + 40;
+
+/// A folder with a data folder, a cold tier and a place for backups in it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Room in memory for 20 payloads, on disk for another 20; the rest is cold.
+    fn options(&self, data: &str, cold: &str) -> Options {
+        let endpoint = format!("file://{}", self.path(cold).display());
+        let store = ColdStore::open(ColdOptions { endpoint, ..ColdOptions::default() }).unwrap();
+        Options {
+            background_threads: 0,
+            hot_bytes_max: 20 * PAYLOAD_BYTES,
+            warm_bytes_max: 20 * PAYLOAD_BYTES,
+            settled_bytes_min: 1,
+            checkpoint_bytes: 20_000,
+            cold: Some(Arc::new(store)),
+            ..Options::new(self.path(data))
+        }
+    }
+
+    fn backups(&self) -> Backups {
+        Backups::open(self.path("backups").to_str().unwrap()).unwrap()
+    }
+}
+
+fn name() -> SpaceName {
+    SpaceName::new("diary").unwrap()
+}
+
+fn memory(at: usize) -> NewMemory {
+    let mut rng = fastrand::Rng::with_seed(at as u64);
+    NewMemory {
+        id: Some(id(at)),
+        content: Some(format!("On day {at} it rained in Bath, for {} hours", at % 24)),
+        embedding: Some((0..DIMENSIONS).map(|_| rng.f32() - 0.5).collect()),
+        context: Some(format!("c{}", at % 7)),
+        ..NewMemory::default()
+    }
+}
+
+fn id(at: usize) -> MemoryId {
+    MemoryId::new(&format!("m{at:04}")).unwrap()
+}
+
+fn fill(engine: &Engine, ids: std::ops::Range<usize>) -> Arc<Space> {
+    let space = engine.space_or_new(&name()).unwrap();
+    for some in ids.collect::<Vec<_>>().chunks(25) {
+        space.store(some.iter().map(|&at| memory(at)).collect(), &StoreOptions::default()).unwrap();
+        engine.work_off();
+    }
+    space
+}
+
+fn back_up(backups: &Backups, at: i64, snapshot: &Snapshot) -> (String, Backup, engram::backup::Taken) {
+    let mut writer = backups.begin(Timestamp(at * 1_000_000)).unwrap();
+    writer.add(&name(), snapshot.position(), snapshot.memories(), snapshot, &mut |_| {}).unwrap();
+    writer.finish().unwrap()
+}
+
+fn all(space: &Space) -> Vec<engram::Memory> {
+    let page = space.list(&engram::Filter::default(), None, 1000).unwrap();
+    assert_eq!(page.next, None);
+    page.memories
+}
+
+#[test]
+fn a_snapshot_comes_back_as_it_was_whatever_was_written_moved_and_removed_since() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let space = fill(&engine, 0..200);
+    let (expected, dump) = (all(&space), space.dump());
+    assert!(space.summary().tiers.iter().all(|&memories| memories > 0), "{:?}", space.summary().tiers);
+    let snapshot = space.snapshot().unwrap();
+    assert!(snapshot.files().iter().any(|file| file.is_cold()));
+    // All that was there is written anew or removed, but for what the snapshot holds.
+    for at in 0..200 {
+        space.delete(&id(at)).unwrap();
+    }
+    fill(&engine, 200..400);
+    engine.work_off();
+    let (backups, restored) = (place.backups(), place.options("restored", "restored-cold"));
+    let (made, backup, taken) = back_up(&backups, 1, &snapshot);
+    assert_eq!((taken.files, taken.files_copied), (snapshot.files().len() as u64, taken.files));
+    let cold = |folder: &str| walk(&place.path(folder)).len();
+    let held = cold("cold");
+    drop(snapshot);
+    space.delete(&id(200)).unwrap();
+    engine.close().unwrap();
+    assert!(cold("cold") < held, "what only the snapshot held is removed after it");
+    let (found, list) = backups.get(None).unwrap();
+    assert_eq!((&found, &list), (&made, &backup));
+    let report = backups.restore(&found, &list, None, &restored, &mut |_| {}).unwrap();
+    assert_eq!((report.spaces, report.files, report.cold_there), (1, taken.files, 0));
+    let engine = Engine::open(restored.clone()).unwrap();
+    let space = engine.space(&name()).unwrap();
+    assert_eq!((all(&space), space.dump()), (expected, dump));
+    let from = NotedBackup { id: made, place: backups.place().to_string() };
+    assert_eq!(space.backups().unwrap(), [from]);
+    engine.close().unwrap();
+    let checked = check(&restored, None, false, &mut |_| {}).unwrap();
+    assert!(checked.iter().all(Checked::is_sound) && checked[0].notes.is_empty(), "{checked:?}");
+    assert!(checked[0].cold[1] > 100 && checked[0].memories == 200, "{checked:?}");
+}
+
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return vec![dir.to_path_buf()] };
+    entries.flat_map(|entry| walk(&entry.unwrap().path())).collect()
+}
+
+#[test]
+fn a_later_backup_copies_only_what_is_new_and_an_older_one_can_go() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let space = fill(&engine, 0..200);
+    let backups = place.backups();
+    let (first, _, taken) = back_up(&backups, 1, &space.snapshot().unwrap());
+    assert_eq!(taken.bytes_copied, taken.bytes);
+    let (_, _, again) = back_up(&backups, 2, &space.snapshot().unwrap());
+    assert_eq!((again.files_copied, again.files), (0, taken.files));
+    space.store(vec![memory(999)], &StoreOptions::default()).unwrap();
+    let (third, list, more) = back_up(&backups, 3, &space.snapshot().unwrap());
+    assert_eq!(more.files_copied, 1, "the end of the log");
+    assert_eq!(backups.ids().unwrap().len(), 3);
+    assert_eq!(backups.get(Some(&first)).unwrap().0, first);
+    let gone = backups.prune(1).unwrap();
+    assert_eq!(gone.iter().map(|(id, _)| id.as_str()).next(), Some(first.as_str()));
+    assert_eq!(backups.ids().unwrap(), [third]);
+    assert_eq!(backups.verify(&list, &mut |_| {}).unwrap(), Vec::<String>::new());
+    assert_eq!(walk(&place.path("backups")).len(), 1 + list.spaces[0].files.len());
+    assert_eq!(backups.get(Some(&first)).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn what_was_damaged_in_a_backup_is_found_and_restores_nothing() {
+    let place = Place::new();
+    let options = place.options("data", "cold");
+    let engine = Engine::open(options).unwrap();
+    let space = fill(&engine, 0..200);
+    let backups = place.backups();
+    let (_, list, _) = back_up(&backups, 1, &space.snapshot().unwrap());
+    for file in walk(&place.path("backups")) {
+        let bytes = fs::read(&file).unwrap();
+        for damaged in [bytes[..bytes.len() - 1].to_vec(), flipped(&bytes), Vec::new()] {
+            fs::write(&file, damaged).unwrap();
+            let is_list = file.extension().is_some_and(|extension| extension == "json");
+            if is_list {
+                assert_eq!(backups.get(None).unwrap_err().kind(), ErrorKind::Corrupt, "{file:?}");
+                continue;
+            }
+            assert_eq!(backups.verify(&list, &mut |_| {}).unwrap().len(), 1, "{file:?}");
+            let to = place.options("to", "to-cold");
+            let error = backups.restore("x", &list, None, &to, &mut |_| {}).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            let engine = Engine::open(to).unwrap();
+            assert_eq!(engine.spaces().unwrap(), [], "half a space is none");
+            assert!(!place.path("to/spaces/diary").exists(), "and who opens the folder removes it");
+        }
+        fs::write(&file, bytes).unwrap();
+    }
+    let to = place.options("to", "to-cold");
+    backups.restore("x", &list, None, &to, &mut |_| {}).unwrap();
+    let error = backups.restore("x", &list, None, &to, &mut |_| {}).unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("diary"), "{error}");
+    let without = Options { cold: None, ..place.options("other", "to-cold") };
+    let error = backups.restore("x", &list, None, &without, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("storage.cold_tier_endpoint"), "{error}");
+    assert!(!place.path("other/spaces/diary").exists());
+    let again = place.options("again", "to-cold");
+    let report = backups.restore("x", &list, Some(&name()), &again, &mut |_| {}).unwrap();
+    assert!(report.cold_there > 0, "another folder may be using them");
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    let mut flipped = bytes.to_vec();
+    let middle = bytes.len() / 2;
+    flipped[middle] ^= 0x40;
+    flipped
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let space = fill(&engine, 0..10);
+    let backups = place.backups();
+    let (_, list, _) = back_up(&backups, 1, &space.snapshot().unwrap());
+    for wrong in ["../../outside", "log-/../../outside", "backups.json", "/tmp/log-1"] {
+        let mut list = list.clone();
+        list.spaces[0].files[0].name = wrong.to_string();
+        let error = backups.restore("x", &list, None, &place.options("to", "cold"), &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("none of ours"), "{error}");
+    }
+    let mut list = list;
+    list.spaces[0].name = "../outside".to_string();
+    backups.restore("x", &list, None, &place.options("to", "cold"), &mut |_| {}).unwrap_err();
+    assert!(!place.path("outside").exists() && !place.path("to/spaces/diary").exists());
+}
+
+#[test]
+fn a_receipt_says_what_was_erased_and_which_backups_still_hold_it() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let space = fill(&engine, 0..200);
+    let noted = |id: &str| NotedBackup { id: id.into(), place: "s3://bucket".into() };
+    for id in ["one", "two", "two", "three"] {
+        space.note_backup(noted(id)).unwrap();
+    }
+    space.forget_backup("one").unwrap();
+    let receipt = engine.delete_space(&name()).unwrap();
+    assert_eq!(receipt.backups, [noted("two"), noted("three")]);
+    assert_eq!((receipt.summary.memories, receipt.concepts), (200, 0));
+    assert!(receipt.log[0] > 0 && receipt.log[1] > 0 && receipt.segments[0] > 0, "{receipt:?}");
+    assert!(receipt.checkpoints[0] == 1 && receipt.cold_files > 0, "{receipt:?}");
+    assert_eq!(walk(&place.path("cold")).iter().filter(|path| path.is_file()).count(), 0);
+    assert!(!place.path("data/spaces/diary").exists());
+}
+
+#[test]
+fn every_file_that_is_damaged_is_found_and_left_as_it_is() {
+    let place = Place::new();
+    let options = place.options("data", "cold");
+    let engine = Engine::open(options.clone()).unwrap();
+    fill(&engine, 0..200);
+    engine.close().unwrap();
+    let sound = check(&options, None, false, &mut |_| {}).unwrap();
+    assert!(sound[0].is_sound() && sound[0].files[0] > 2 && sound[0].cold[0] > 0, "{sound:?}");
+    let files = [walk(&place.path("data/spaces/diary")), walk(&place.path("cold"))].concat();
+    let mut seen = 0;
+    for file in files {
+        let bytes = fs::read(&file).unwrap();
+        if bytes.len() < 100 {
+            continue;
+        }
+        fs::write(&file, flipped(&bytes)).unwrap();
+        let found = check(&options, None, true, &mut |_| {}).unwrap();
+        let named = file.file_name().unwrap().to_str().unwrap();
+        assert!(found[0].damage.iter().any(|text| text.contains(named)), "{named}: {found:?}");
+        assert!(!found[0].is_repaired && fs::read(&file).unwrap() == flipped(&bytes), "{named}");
+        fs::write(&file, bytes).unwrap();
+        seen += 1;
+    }
+    assert!(seen > 3, "{seen} files");
+    assert_eq!(check(&options, None, false, &mut |_| {}).unwrap(), sound);
+    let nowhere = SpaceName::new("nowhere").unwrap();
+    let error = check(&options, Some(&nowhere), false, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    fs::write(place.path("data/spaces/diary/notes.txt"), "mine").unwrap();
+    fs::write(place.path("cold/diary/stray.parquet"), "whose?").unwrap();
+    let noted = check(&options, None, false, &mut |_| {}).unwrap();
+    assert!(noted[0].is_sound() && noted[0].notes.len() == 2, "{noted:?}");
+}
+
+#[test]
+fn a_space_that_embeds_texts_is_sound_too() {
+    let place = Place::new();
+    let options = place.options("data", "cold");
+    let engine = Engine::open(options.clone()).unwrap();
+    let space = engine.space_or_new(&name()).unwrap();
+    assert_eq!(space.settings().embedder, None);
+    for at in 0..300 {
+        let memory = NewMemory { embedding: None, ..memory(at) };
+        space.store(vec![memory], &StoreOptions::default()).unwrap();
+        engine.work_off();
+    }
+    assert_eq!(space.settings().embedder, Some(Embedder::BUILTIN));
+    engine.close().unwrap();
+    let checked = check(&options, None, false, &mut |_| {}).unwrap();
+    assert!(checked[0].is_sound() && checked[0].cold[0] > 0, "{checked:?}");
+}
