@@ -1,5 +1,6 @@
 //! kill -9 in the middle of eight concurrent writers, twenty times over on the same folder: every acknowledged memory is
-//! there after each restart, readable, recallable by text and by vector.
+//! there after each restart, readable, recallable by text and by vector. Also while payloads move between tiers, down to
+//! the object store that `ENGRAM_TEST_S3` names (else a folder), and while backups are made.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests that panics fails the test that called it")]
 
@@ -24,11 +25,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(data: &Path) -> Self {
+    fn start(data: &Path, settings: &[String]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
         command.args(["serve", "--http", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
         command.args(["--set", "server.grpc_addr=127.0.0.1:0", "--set", "log.format=json", "--data-dir"]);
         command.arg(data).env_remove("ENGRAM_CONFIG");
+        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut server = Self { child: command.spawn().unwrap(), url: String::new() };
         let mut log = BufReader::new(server.child.stderr.take().unwrap());
@@ -80,8 +82,12 @@ fn agent() -> ureq::Agent {
 
 /// A memory like no other, by its words and its vector.
 fn memory(id: &str) -> Value {
+    memory_of(id, DIMENSIONS)
+}
+
+fn memory_of(id: &str, dimensions: usize) -> Value {
     let mut seed = fnv(id);
-    let embedding: Vec<f32> = (0..DIMENSIONS)
+    let embedding: Vec<f32> = (0..dimensions)
         .map(|_| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (seed >> 40) as f32 / (1 << 23) as f32 - 1.0
@@ -96,7 +102,7 @@ fn fnv(text: &str) -> u64 {
 }
 
 /// Eight writers until so many memories are acknowledged, then kill -9. Returns the ids that were acknowledged.
-fn write_and_kill(server: Server, kill: usize) -> Vec<String> {
+fn write_and_kill(server: Server, kill: usize, count: usize, memory: fn(&str) -> Value) -> Vec<String> {
     let url = format!("{}/memories", server.url);
     let killed = AtomicBool::new(false);
     let (acknowledge, acknowledged) = mpsc::channel::<String>();
@@ -121,7 +127,7 @@ fn write_and_kill(server: Server, kill: usize) -> Vec<String> {
             });
         }
         drop(acknowledge);
-        let mut ids: Vec<String> = acknowledged.iter().take(20 + 13 * kill % 90).collect();
+        let mut ids: Vec<String> = acknowledged.iter().take(count).collect();
         killed.store(true, Ordering::Release);
         server.kill();
         // What was acknowledged before the writers noticed.
@@ -135,8 +141,7 @@ fn read_all(agent: &ureq::Agent, url: &str) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     let mut cursor = String::new();
     loop {
-        let page =
-            ask(agent, &format!("{url}/memories?limit=1000&with_embedding=true{cursor}"), None).unwrap();
+        let page = ask(agent, &format!("{url}/memories?limit=60&with_embedding=true{cursor}"), None).unwrap();
         for memory in page["memories"].as_array().unwrap() {
             all.insert(memory["id"].as_str().unwrap().to_string(), memory.clone());
         }
@@ -156,9 +161,9 @@ fn is_whole(read: &Value, stored: &Value) -> bool {
     same("id") && same("content") && same("context") && numbers(read) == numbers(stored)
 }
 
-fn check(server: &Server, acknowledged: &[String], recent: &[String]) {
+fn check(server: &Server, acknowledged: &[String], recent: &[String], memory: fn(&str) -> Value) {
     let agent = agent();
-    let stored = read_all(&agent, &server.url);
+    let stored = if acknowledged.is_empty() { BTreeMap::new() } else { read_all(&agent, &server.url) };
     for id in acknowledged {
         let found = stored.get(id).unwrap_or_else(|| panic!("{id} was acknowledged and is lost"));
         assert!(is_whole(found, &memory(id)), "{found}");
@@ -181,14 +186,76 @@ fn check(server: &Server, acknowledged: &[String], recent: &[String]) {
 fn nothing_acknowledged_is_lost_when_the_server_is_killed_twenty_times() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
-    let mut server = Server::start(folder.path());
+    let mut server = Server::start(folder.path(), &[]);
     for kill in 0..KILLS {
-        let recent = write_and_kill(server, kill);
+        let recent = write_and_kill(server, kill, 20 + 13 * kill % 90, memory);
         acknowledged.extend(recent.iter().cloned());
-        server = Server::start(folder.path());
-        check(&server, &acknowledged, &recent);
+        server = Server::start(folder.path(), &[]);
+        check(&server, &acknowledged, &recent, memory);
     }
     let some: Vec<String> = acknowledged.iter().step_by(7).cloned().collect();
-    check(&server, &acknowledged, &some);
+    check(&server, &acknowledged, &some, memory);
+    server.kill();
+}
+
+/// 16 KB, so that some thousands of them do not fit into the tiers.
+fn large_memory(id: &str) -> Value {
+    memory_of(id, 4096)
+}
+
+#[test]
+fn nothing_is_lost_when_the_server_is_killed_while_payloads_move_and_backups_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, place) = (folder.path().join("data"), folder.path().join("backups"));
+    let (kills, cold) = match std::env::var("ENGRAM_TEST_S3") {
+        Ok(store) => (KILLS, format!("{store}/kill-{}", std::process::id())),
+        Err(_) => {
+            println!("the cold tier is a folder: ENGRAM_TEST_S3 names no bucket");
+            (KILLS / 2, format!("file://{}", folder.path().join("cold").display()))
+        }
+    };
+    let settings = ["hot_tier_size_mb=16", "warm_tier_size_mb=16", &format!("cold_tier_endpoint={cold}")];
+    let settings = settings.map(|setting| format!("storage.{setting}"));
+    let engram = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
+        command.args(args).stdin(Stdio::null()).env_remove("ENGRAM_CONFIG");
+        command.env("ENGRAM_STORAGE__COLD_TIER_ENDPOINT", &cold).output().unwrap()
+    };
+    let (mut acknowledged, mut in_backup) = (Vec::<String>::new(), 0);
+    let (mut halves, mut broken) = (0, 0);
+    let mut server = Server::start(&data, &settings);
+    for kill in 0..kills {
+        let base = server.url.split("/api/").next().unwrap().to_string();
+        let before = acknowledged.len();
+        let (recent, backed_up) = thread::scope(|scope| {
+            let args = ["backup", "--to", place.to_str().unwrap(), "--url", &base];
+            let backup = scope.spawn(move || engram(&args));
+            (write_and_kill(server, kill, 200 + 37 * kill % 300, large_memory), backup.join().unwrap())
+        });
+        match backed_up.status.success() && !backed_up.stdout.is_empty() {
+            true => in_backup = before,
+            false => broken += 1,
+        }
+        let files = std::fs::read_dir(data.join("spaces/notes")).unwrap();
+        let is_half = |name: &std::ffi::OsStr| name.to_string_lossy().ends_with(".tmp");
+        halves += files.filter(|file| is_half(&file.as_ref().unwrap().file_name())).count();
+        acknowledged.extend(recent.iter().cloned());
+        server = Server::start(&data, &settings);
+        let some: Vec<String> = recent.iter().step_by(19).cloned().collect();
+        check(&server, &[], &some, large_memory);
+    }
+    check(&server, &acknowledged, &[], large_memory);
+    let metrics = ask(&agent(), &server.url, None).unwrap();
+    server.kill();
+    println!("{} memories, {halves} half files, {broken} backups cut off: {metrics}", acknowledged.len());
+    let checked = engram(&["check", "--data-dir", data.to_str().unwrap()]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    // The last backup has all that was acknowledged before it was begun.
+    let restored = folder.path().join("restored");
+    let all = [place.to_str().unwrap(), restored.to_str().unwrap()];
+    let outcome = engram(&["restore", "--from", all[0], "--data-dir", all[1]]);
+    assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
+    let server = Server::start(&restored, &settings);
+    check(&server, &acknowledged[..in_backup], &[], large_memory);
     server.kill();
 }
