@@ -822,7 +822,10 @@ impl StoreRequest {
             let analysis = if is_current { analysis } else { Analysis::of(&memory, &settings) };
             changes.push((Change::Stored(Box::new(memory)), Some(analysis)));
         }
-        check_quota(state, &self.space, added)?;
+        // What changes nothing is no more than there is, even where a quota that came later would not have let it in.
+        if !changes.is_empty() {
+            check_quota(state, &self.space, added)?;
+        }
         if let Some((key, fingerprint)) = self.key {
             changes.push((Change::Keyed(Keyed { key, fingerprint, ids: ids.clone() }), None));
         }
