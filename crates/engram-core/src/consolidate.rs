@@ -192,8 +192,8 @@ pub struct Gist {
     pub medoid: MemoryId,
     /// Its text, word for word.
     pub content: Option<String>,
-    /// No text is at hand, though sources have some.
-    pub is_away: bool,
+    /// Where no text is at hand: the sources that have one, which is away.
+    pub away: Vec<MemoryId>,
     /// How sure its source was.
     pub confidence: f32,
     /// When the first of them happened.
@@ -225,6 +225,7 @@ pub fn gist(mut sources: Vec<Source<'_>>, ground: &Ground) -> Option<Gist> {
     // Of what has no text, or none at hand, only a vector can be told.
     let has_text = sources.iter().any(|source| source.content.is_some());
     let told = |at: &usize| !has_text || sources[*at].content.is_some();
+    let away = sources.iter().filter(|source| source.is_away).map(|source| source.memory.id.clone());
     let best = |a: &usize, b: &usize| fits[*a].total_cmp(&fits[*b]).then(b.cmp(a));
     let Source { memory: medoid, content, .. } = &sources[(0..rows.len()).filter(told).max_by(best)?];
     let times = || sources.iter().map(|source| source.memory.occurred_at);
@@ -233,7 +234,7 @@ pub fn gist(mut sources: Vec<Source<'_>>, ground: &Ground) -> Option<Gist> {
         sources: sources.iter().zip(&fits).map(|(s, fit)| (s.memory.id.clone(), weight(*fit))).collect(),
         medoid: medoid.id.clone(),
         content: content.map(str::to_string),
-        is_away: !has_text && sources.iter().any(|source| source.is_away),
+        away: if has_text { Vec::new() } else { away.collect() },
         confidence: medoid.confidence,
         from: times().min()?,
         to: times().max()?,

@@ -175,7 +175,7 @@ fn decided(state: &SpaceState, proposal: &Proposal, now: Timestamp) -> Option<Ch
     let gist = gist(sources, &Ground::of(state)?)?;
     let before = own.map(|slot| state.record(slot).memory());
     // One is made when a text is at hand that it can say.
-    if before.is_none() && gist.is_away {
+    if before.is_none() && !gist.away.is_empty() {
         return None;
     }
     let id = match before {
@@ -200,11 +200,13 @@ fn silent_medoid(state: &SpaceState, concept: &MemoryId) -> Option<MemoryId> {
     state.slot(&medoid).filter(|&slot| state.record(slot).has_content()).map(|_| medoid)
 }
 
-/// Where no text is at hand, a concept goes on saying what it says, as long as who said it is among its sources.
+/// Where no text is at hand, a concept goes on saying what it says, as long as who said it is among its sources and may say
+/// it still.
 fn keep_words(gist: &mut Gist, before: Option<&Memory>) {
-    let Some(before) = before.filter(|_| gist.is_away) else { return };
+    let Some(before) = before else { return };
     let medoid = before.metadata.get(METADATA_KEY).and_then(|own| own["medoid"].as_str());
-    if let Some((id, _)) = gist.sources.iter().find(|(id, _)| Some(id.as_str()) == medoid) {
+    // One whose text is not away has none by now.
+    if let Some(id) = gist.away.iter().find(|id| Some(id.as_str()) == medoid) {
         gist.medoid = id.clone();
         gist.content.clone_from(&before.content);
     }

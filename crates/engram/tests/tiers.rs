@@ -314,9 +314,6 @@ fn a_concept_of_cold_sources_says_what_one_of_them_says() {
     let nothing_here =
         Options { hot_bytes_max: 0, warm_bytes_max: 0, ..options(data.path(), Some(cold.path())) };
     let (engine, space) = with_cold_concepts(nothing_here);
-    let medoid = |concept: &Memory| {
-        MemoryId::new(concept.metadata["consolidated"]["medoid"].as_str().unwrap()).unwrap()
-    };
     let before = concepts(&space);
     for concept in &before {
         assert_eq!(concept.content, space.get(&medoid(concept)).unwrap().content);
@@ -326,6 +323,11 @@ fn a_concept_of_cold_sources_says_what_one_of_them_says() {
     let after = concepts(&space);
     let words = |concepts: &[Memory]| concepts.iter().map(|one| one.content.clone()).collect::<Vec<_>>();
     assert_eq!(words(&after), words(&before), "their medoids are still there, though nowhere near");
+/// The source that a concept speaks by.
+fn medoid(concept: &Memory) -> MemoryId {
+    MemoryId::new(concept.metadata["consolidated"]["medoid"].as_str().unwrap()).unwrap()
+}
+
     assert!(after.iter().all(|concept| concept.links.len() == 4), "{after:?}");
     // Nothing that was deleted is said. What is said instead is fetched by the next consolidation.
     space.delete(&medoid(&after[0])).unwrap();
@@ -335,5 +337,22 @@ fn a_concept_of_cold_sources_says_what_one_of_them_says() {
     for concept in concepts(&space) {
         assert!(concept.content.is_some() && concept.content != after[0].content, "{concept:?}");
         assert_eq!(concept.content, space.get(&medoid(&concept)).unwrap().content);
+    }
+}
+
+#[test]
+fn a_concept_of_cold_sources_does_not_say_what_one_of_them_said() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let nothing_here =
+        Options { hot_bytes_max: 0, warm_bytes_max: 0, ..options(data.path(), Some(cold.path())) };
+    let (_engine, space) = with_cold_concepts(nothing_here);
+    for before in concepts(&space) {
+        let mut embedding = space.get(&medoid(&before)).unwrap().embedding.unwrap();
+        embedding[2] += 0.001;
+        let without_words =
+            NewMemory { id: Some(medoid(&before)), embedding: Some(embedding), ..NewMemory::default() };
+        space.store(vec![without_words], &StoreOptions { replace: true, ..StoreOptions::default() }).unwrap();
+        let after = space.get(&before.id).unwrap();
+        assert_ne!(after.content, before.content, "{after:?}");
     }
 }
