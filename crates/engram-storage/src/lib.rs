@@ -12,6 +12,7 @@ mod faulty;
 mod limits;
 mod log;
 mod mapped;
+pub mod names;
 mod record;
 pub mod segment;
 mod vfs;

@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::codec::{Part, decode_changes, decode_part};
 use crate::config::{AvxVersion, Config};
+use crate::deletion::DELETED;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, Consolidations};
 use crate::pool::Pool;
@@ -53,8 +54,6 @@ const COLD_CACHE_SHARE_BITS: u32 = 4;
 const COLD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Spaces in memory from which on those that were never stored in are let go of.
 const UNBORN_KEPT: usize = 64;
-/// In a space's folder: its deletion has been decided, whatever else is still there.
-pub(crate) const DELETED: &str = "DELETED";
 
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -246,6 +245,8 @@ pub(crate) struct Shared {
     /// Whether it was said that the file system has no direct I/O.
     told_of_direct_io: AtomicBool,
     pub(crate) tiers: Tiers,
+    /// Whether cold files of erased spaces are still to be deleted.
+    pub(crate) has_erased: Mutex<bool>,
     /// Ordered, so that closing them does the same in every run.
     spaces: Mutex<BTreeMap<SpaceName, Cell>>,
     closed: Mutex<bool>,
@@ -321,12 +322,13 @@ impl Engine {
             consolidations: Consolidations::default(),
             unsynced: Unsynced::default(),
             told_of_direct_io: AtomicBool::new(false),
+            has_erased: Mutex::new(false),
             spaces: Mutex::default(),
             closed: Mutex::new(false),
             lock: Mutex::new(Some(lock)),
         });
-        shared.finish_deletions()?;
         shared.tiers.check_cold()?;
+        shared.finish_deletions()?;
         let mut handles = Vec::new();
         for at in 0..shared.options.background_threads {
             let shared = shared.clone();
@@ -414,13 +416,14 @@ impl Engine {
         let _no_moves = space.placing.lock();
         let receipt = space.receipt()?;
         *space.log.lock() = LogState::Closed("its deletion has begun; delete it again if that failed");
-        space.erase_cold()?;
-        self.shared.erase_space(name)?;
+        let cold_files: Vec<String> = space.read().files().values().cloned().collect();
+        self.shared.erase_space(name, &cold_files)?;
         *cell = None;
         Ok(receipt)
     }
 
-    /// Deletes a space whose files are damaged, so that `delete_space` cannot open it.
+    /// Deletes a space whose files are damaged, so that `delete_space` cannot open it. Its cold files stay: what names them
+    /// cannot be read.
     pub fn delete_damaged_space(&self, name: &SpaceName) -> Result<()> {
         self.shared.check_open()?;
         let cell = self.shared.cell(name);
@@ -431,7 +434,7 @@ impl Engine {
                 format!("space \"{name}\" is open, so it is not damaged"),
             ));
         }
-        self.shared.erase_space(name)
+        self.shared.erase_space(name, &[])
     }
 
     /// Ends writes, syncs, and writes what the next start needs to be quick. Later calls are refused. Recalls that are
@@ -518,7 +521,7 @@ impl Shared {
         Ok(())
     }
 
-    fn dir_of(&self, name: &SpaceName) -> PathBuf {
+    pub(crate) fn dir_of(&self, name: &SpaceName) -> PathBuf {
         self.options.data_dir.join("spaces").join(name.as_str())
     }
 
@@ -608,42 +611,6 @@ impl Shared {
         let (log, _) = Log::open(vfs, dir, self.log_options(), LogPosition::ZERO, &mut |_, _| Ok(()))?;
         Ok(self.open_log(log, (0, 0)))
     }
-
-    /// Erases the folder of a space that nobody uses. What a failed deletion left is taken further.
-    fn erase_space(&self, name: &SpaceName) -> Result<()> {
-        let (vfs, dir) = (&self.options.vfs, self.dir_of(name));
-        if vfs.exists(&dir)? {
-            if !vfs.exists(&dir.join(DELETED))? {
-                drop(vfs.create(&dir.join(DELETED))?);
-            }
-            vfs.sync_dir(&dir)?;
-            erase(&**vfs, &dir)?;
-        }
-        Ok(vfs.sync_dir(&self.options.data_dir.join("spaces"))?)
-    }
-
-    /// Erases the spaces whose deletion a crash interrupted.
-    fn finish_deletions(&self) -> Result<()> {
-        let (vfs, spaces) = (&self.options.vfs, self.options.data_dir.join("spaces"));
-        for folder in vfs.list(&spaces)? {
-            let dir = spaces.join(&folder);
-            if SpaceName::new(&folder).is_ok() && vfs.exists(&dir.join(DELETED))? {
-                erase(&**vfs, &dir)?;
-            }
-        }
-        // Also of those that were erased before, but perhaps not synced: the mark must not come back beside new files.
-        Ok(vfs.sync_dir(&spaces)?)
-    }
-}
-
-/// Removes the folder of a space that is marked as deleted; the mark goes last, so that no crash brings the rest back.
-/// Durable after a sync of the parent.
-fn erase(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    for file in vfs.list(dir)?.into_iter().filter(|file| file != DELETED) {
-        vfs.remove_file(&dir.join(file))?;
-    }
-    vfs.sync_dir(dir)?;
-    Ok(vfs.remove_dir_all(dir)?)
 }
 
 /// What a space's folder holds.

@@ -24,6 +24,7 @@ mod cold;
 mod completion;
 pub mod config;
 mod consolidation;
+mod deletion;
 mod engine;
 mod error;
 mod jobs;

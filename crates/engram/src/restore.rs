@@ -1,7 +1,8 @@
 //! From a backup to a folder that an engine opens.
 
 use crate::backup::{Backup, Backups, FileCopy, SpaceCopy, verify_cold};
-use crate::engine::{DELETED, Held, Options, held};
+use crate::deletion::DELETED;
+use crate::engine::{Held, Options, held};
 use crate::error::{Error, ErrorKind, Result};
 use crate::receipt::{BACKUPS, NotedBackup};
 use engram_core::error::shown;

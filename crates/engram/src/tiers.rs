@@ -527,6 +527,7 @@ impl Space {
                 warn(self.reclaim_file(cold, number, &name));
             }
         }
+        self.shared.erase_cold_files();
     }
 
     fn reclaim_segment(&self, number: u32, entries: u64) -> Result<()> {
@@ -561,21 +562,12 @@ impl Space {
         Ok(())
     }
 
-    /// Deletes the cold files of a space that takes no writes any more.
-    pub(crate) fn erase_cold(&self) -> Result<()> {
-        let files: Vec<String> = self.read().files().values().cloned().collect();
-        match &self.shared.tiers.cold {
-            Some(cold) => files.iter().try_for_each(|name| cold.delete(name)),
-            None if files.is_empty() => Ok(()),
-            None => {
-                tracing::warn!(
-                    space = self.name().as_str(),
-                    files = files.len(),
-                    "cold files stay: there is no cold tier"
-                );
-                Ok(())
-            }
-        }
+    /// Its files in the cold tier by name, each with the number of memories that have their payloads in it. One without any
+    /// is deleted in time.
+    pub fn cold_files(&self) -> Vec<(String, u64)> {
+        let state = self.read();
+        let file = |(number, name): (&u32, &String)| (name.clone(), state.use_of_file(*number).memories);
+        state.files().iter().map(file).collect()
     }
 
     fn remove_segment(&self, number: u32) -> Result<()> {

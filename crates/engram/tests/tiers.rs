@@ -231,6 +231,29 @@ fn a_deleted_space_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_space_is_deleted_while_the_cold_tier_is_away_and_its_files_after() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (folder, aside) = (cold.path().join("objects"), cold.path().join("aside"));
+    let (engine, space) = filled(options(data.path(), Some(&folder)));
+    std::fs::rename(&folder, &aside).unwrap();
+    std::fs::write(&folder, "no folder").unwrap();
+    engine.delete_space(space.name()).unwrap();
+    assert!(!data.path().join("spaces/diary").exists());
+    let objects = |folder: &Path| std::fs::read_dir(folder.join("diary")).map_or(0, Iterator::count);
+    assert!(objects(&aside) > 0);
+    // One of the same name keeps its own.
+    let (id, memory) = (id(0), memory(0));
+    let space = engine.space_or_new(&SpaceName::new("diary").unwrap()).unwrap();
+    space.store(vec![memory], &StoreOptions::default()).unwrap();
+    engine.close().unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
+    let (_engine, space) = open(options(data.path(), Some(&folder)));
+    assert_eq!(objects(&folder), 0);
+    space.get(&id).unwrap();
+}
+
+#[test]
 fn texts_that_are_embedded_here_move_too() {
     let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let small =
@@ -303,6 +326,11 @@ fn with_cold_concepts(options: Options) -> (Engine, Arc<Space>) {
     (engine, space)
 }
 
+/// The source that a concept speaks by.
+fn medoid(concept: &Memory) -> MemoryId {
+    MemoryId::new(concept.metadata["consolidated"]["medoid"].as_str().unwrap()).unwrap()
+}
+
 fn concepts(space: &Space) -> Vec<Memory> {
     let all = space.list(&Filter::default(), None, 100).unwrap().memories;
     all.into_iter().filter(|memory| memory.metadata.contains_key("consolidated")).collect()
@@ -323,11 +351,6 @@ fn a_concept_of_cold_sources_says_what_one_of_them_says() {
     let after = concepts(&space);
     let words = |concepts: &[Memory]| concepts.iter().map(|one| one.content.clone()).collect::<Vec<_>>();
     assert_eq!(words(&after), words(&before), "their medoids are still there, though nowhere near");
-/// The source that a concept speaks by.
-fn medoid(concept: &Memory) -> MemoryId {
-    MemoryId::new(concept.metadata["consolidated"]["medoid"].as_str().unwrap()).unwrap()
-}
-
     assert!(after.iter().all(|concept| concept.links.len() == 4), "{after:?}");
     // Nothing that was deleted is said. What is said instead is fetched by the next consolidation.
     space.delete(&medoid(&after[0])).unwrap();
