@@ -1,9 +1,10 @@
-//! Seeded simulation of the engine on a disk that fails. A seed gives a workload (`workload`), which runs against an
+//! Seeded simulation of the engine on a disk that fails, over an object store that does (`objects`). A seed gives a workload (`workload`), which runs against an
 //! engine on `FaultyVfs` and, in step, against a model of what was acknowledged (`model`); `world` compares the two.
 //! `scenarios` are the faults: a crash at every operation, failed syncs, full disks, flipped bits. No thread and no
 //! clock: the same seed does the same. Whatever goes wrong is a panic; `for_every_seed` names the seed.
 
 mod model;
+mod objects;
 mod scenarios;
 mod workload;
 mod world;

@@ -28,7 +28,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
 
 /// Under `SyncMode::Always`, crashes the machine during every operation on the disk, and the process during some; then
 /// once more, often while the engine recovers. What was acknowledged is there, the request in flight wholly or not at
-/// all, and nothing else.
+/// all, and nothing else; in the object store, which was in trouble meanwhile, is what payloads lie in, and nothing else.
 pub fn crashes(seed: u64) {
     let steps = Workload::new(seed, true).steps(STEPS);
     for operation in 1..=length(seed, &steps, SyncMode::Always).operations {
@@ -99,6 +99,7 @@ fn length(seed: u64, steps: &[Step], sync: SyncMode) -> Length {
     world.close().expect("the disk is whole");
     let length = Length { operations: world.vfs.operations(), syncs: world.vfs.syncs() };
     world.recover(Loss::InFlight).expect("the disk is whole");
+    world.check_objects().expect("the disk is whole");
     length
 }
 
@@ -154,6 +155,7 @@ fn crash_again(world: &mut World, fault_seed: u64, fall: Fall) {
             world.recover(fall.loss()).expect("no fault is left");
             world.run(&workload.steps(2));
             world.compare().expect("no fault is left");
+            world.check_objects().expect("no fault is left");
         },
     );
 }
@@ -289,7 +291,44 @@ fn flip_bit(seed: u64, steps: &[Step], flip: u64) {
 mod tests {
     use super::*;
     use crate::model::is_made;
+    use crate::objects::Objects;
     use engram::Filter;
+
+    fn world_of(seed: u64) -> (World, Vec<Step>) {
+        let mut world = World::new(seed, seed, SyncMode::Always);
+        world.open().expect("the disk is whole");
+        (world, Workload::new(seed, true).steps(STEPS))
+    }
+
+    /// Otherwise a failure could not be repeated.
+    #[test]
+    fn a_seed_does_the_same_twice() {
+        for seed in 0..40 {
+            let run = || {
+                let (mut world, steps) = world_of(seed);
+                world.run(&steps);
+                let asked = |objects: &Objects| (objects.names().len(), objects.store.stats());
+                (world.vfs.operations(), world.vfs.syncs(), world.objects.as_ref().map(asked))
+            };
+            assert_eq!(run(), run(), "seed {seed}");
+        }
+    }
+
+    /// Otherwise nothing would be checked of the cold tier.
+    #[test]
+    fn workloads_move_payloads_to_the_cold_tier() {
+        let mut seen = 0;
+        for seed in 0..40 {
+            let (mut world, steps) = world_of(seed);
+            for step in steps {
+                world.run(&[step]);
+                let spaces = world.engine().spaces().expect("the disk is whole");
+                let cold = |name| world.engine().space(name).expect("it is there").summary().tiers[2];
+                seen += spaces.iter().filter(|name| cold(name) > 0).count();
+            }
+        }
+        assert!(seen > 50, "payloads were cold after {seen} requests only");
+    }
 
     /// Otherwise nothing would be checked of concepts.
     #[test]

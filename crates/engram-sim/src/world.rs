@@ -2,22 +2,24 @@
 //! answers; `recover` opens the engine after a fault and finds out which of the possible states it has.
 
 use crate::model::{Answer, Habit, Model, ModelSpace, check_concepts, is_made};
+use crate::objects::Objects;
 use crate::workload::{Request, Step, Store, Workload};
 use engram::clock::Clock;
 use engram::{
     Condition, Cue, Engine, Error, ErrorKind, FaultyVfs, Field, Filter, HnswParams, Memory, MemoryId,
-    Operand, Options, RecallOptions, Result, Selection, Space, SpaceName, StoreOptions, SyncMode, Test,
-    Timestamp, Vfs,
+    Operand, Options, RecallOptions, RecalledHit, Result, Selection, Space, SpaceName, StoreOptions,
+    SyncMode, Test, Tier, Timestamp, Vfs,
 };
 use engram_core::associate::Analysis;
 use engram_core::learned::{LastUse, Row};
 use engram_core::payloads::Heat;
 use engram_core::state::{Change, Saved, SpaceState, Uses};
 use fastrand::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 const FOLDER: &str = "data";
 const MEMORIES_MAX: usize = 1000;
@@ -41,6 +43,8 @@ struct InFlight {
 
 pub(crate) struct World {
     pub(crate) vfs: FaultyVfs,
+    /// The cold tier, where there is one. In trouble while steps are run.
+    pub(crate) objects: Option<Objects>,
     pub(crate) model: Model,
     in_flight: Option<InFlight>,
     /// For each space the states since it was last known to be durable, oldest first.
@@ -60,6 +64,8 @@ impl World {
         let clock = now.clone();
         // Two of three seeds put payloads into segments, and have little room in memory for them.
         let has_tiers = rng.u8(..3) > 0;
+        // Two of three of these have little room on the disk as well.
+        let objects = (has_tiers && rng.u8(..3) > 0).then(|| Objects::new(&mut rng));
         let options = Options {
             sync,
             hnsw: PARAMS,
@@ -68,13 +74,16 @@ impl World {
             segment_bytes_max: rng.u64(200..2500),
             log_direct_io: rng.bool(),
             hot_bytes_max: if has_tiers { rng.u64(0..600) } else { u64::MAX },
+            warm_bytes_max: if objects.is_some() { rng.u64(0..400) } else { u64::MAX },
+            cold: objects.as_ref().map(|objects| objects.store.clone()),
+            retry_after: Duration::ZERO,
             settled_bytes_min: if has_tiers { rng.u64(0..300) } else { u64::MAX },
             vfs: Arc::new(vfs.clone()),
             clock: Clock::driven(move || Timestamp(clock.load(Ordering::Relaxed))),
             ..Options::new(FOLDER)
         };
         let (model, history) = (Model::default(), BTreeMap::new());
-        Self { vfs, model, in_flight: None, history, engine: None, options, now, rng }
+        Self { vfs, objects, model, in_flight: None, history, engine: None, options, now, rng }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -105,6 +114,17 @@ impl World {
 
     /// Does the steps until the disk crashes. Anything unexpected before is a panic.
     pub(crate) fn run(&mut self, steps: &[Step]) {
+        self.set_trouble(true);
+        self.run_in_trouble(steps);
+        self.set_trouble(false);
+    }
+
+    /// Begins or ends the trouble of the object store, and says whether there was any before.
+    fn set_trouble(&self, is_on: bool) -> bool {
+        self.objects.as_ref().is_some_and(|objects| objects.set_trouble(is_on))
+    }
+
+    fn run_in_trouble(&mut self, steps: &[Step]) {
         for step in steps {
             let outcome = match step {
                 Step::Request(request) => self.request(request),
@@ -125,12 +145,21 @@ impl World {
     }
 
     /// Does a request and compares the answers. An error means that the disk got in the way: it has what the engine
-    /// said, and the request is in flight unless `refused` says otherwise.
+    /// said, and the request is in flight unless `refused` says otherwise. What is refused as the object store is away has
+    /// not happened, and is asked for again when it is back.
     pub(crate) fn request(&mut self, request: &Request) -> Result<()> {
         let now = Timestamp(self.now.fetch_add(1_000_000, Ordering::Relaxed) + 1_000_000);
         let mut after = self.model.clone();
         let expected = after.carry_out(request, now);
-        let found = carry_out(self.engine(), request);
+        let mut found = carry_out(self.engine(), request);
+        if let Err(error) = &found
+            && error.kind() == ErrorKind::Busy
+            && self.set_trouble(false)
+        {
+            self.compare()?;
+            found = carry_out(self.engine(), request);
+            self.set_trouble(true);
+        }
         let space = request.space().clone();
         if let Err(error) = &found
             && Err(error.kind()) != expected
@@ -213,7 +242,7 @@ impl World {
             let space = self.engine().space(&name)?;
             let page = space.list(&Filter::default(), None, MEMORIES_MAX)?;
             let (concepts, memories): (Vec<_>, Vec<_>) = page.memories.into_iter().partition(is_made);
-            check_concepts(&concepts, &memories);
+            check_concepts(&concepts, &memories, self.objects.is_some());
             let strength = |memory: &Memory| Ok((memory.id.clone(), space.usage(&memory.id)?.strength));
             let strengths = memories.iter().map(strength).collect::<Result<_>>()?;
             model.spaces.insert(name, ModelSpace::new(space.settings(), memories, strengths));
@@ -230,7 +259,7 @@ impl World {
             assert_eq!(space.dump(), rebuilt(expected, &found).dump(), "in space {name}");
             let (concepts, memories): (Vec<_>, Vec<_>) = found.into_iter().partition(is_made);
             assert_eq!(memories, expected.memories, "in space {name}");
-            check_concepts(&concepts, &memories);
+            check_concepts(&concepts, &memories, self.objects.is_some());
         }
         let names: Vec<SpaceName> = self.model.spaces.keys().cloned().collect();
         names.iter().try_for_each(|name| self.look(name))
@@ -254,7 +283,20 @@ impl World {
             .map(|embedding| Cue { embedding: Some(embedding.clone()), ..Cue::default() });
         for cue in [text, vector].into_iter().flatten() {
             let options = RecallOptions { limit: MEMORIES_MAX, ..RecallOptions::at(now) };
-            let found = space.recall(&cue, &options)?;
+            let mut found = space.recall(&cue, &options)?;
+            if found.hits.iter().any(|hit| !memories.contains(&hit.memory)) && self.set_trouble(false) {
+                // Some are given without their payloads. With the object store back, they have them.
+                assert!(found.truncated, "{cue:?} recalls {:?}", found.hits);
+                let without = |memory: &Memory| Memory { content: None, embedding: None, ..memory.clone() };
+                let is_there = |hit: &RecalledHit| {
+                    memories.contains(&hit.memory)
+                        || hit.tier == Tier::Cold
+                            && memories.iter().any(|memory| without(memory) == hit.memory)
+                };
+                assert!(found.hits.iter().all(is_there), "{cue:?} recalls {:?}", found.hits);
+                found = space.recall(&cue, &options)?;
+                self.set_trouble(true);
+            }
             for hit in &found.hits {
                 assert!(memories.contains(&hit.memory), "{cue:?} recalls {:?}", hit.memory);
             }
@@ -263,6 +305,26 @@ impl World {
             let expired = memory.expires_at.is_some_and(|at| at <= now);
             assert_eq!(there, !expired, "{cue:?} in space {name} at {now:?}: {memory:?}");
         }
+        Ok(())
+    }
+
+    /// Lets the engine take its turns, and looks that the object store holds what payloads lie in, and nothing else.
+    pub(crate) fn check_objects(&mut self) -> Result<()> {
+        let Some(objects) = &self.objects else { return Ok(()) };
+        for name in self.engine().spaces()? {
+            // Those that are open take a turn when they are closed.
+            self.engine().space(&name)?;
+        }
+        self.engine().close()?;
+        let engine = Engine::open(self.options.clone())?;
+        let mut used = BTreeSet::new();
+        for name in engine.spaces()? {
+            let files = engine.space(&name)?.cold_files().into_iter();
+            used.extend(files.filter(|(_, memories)| *memories > 0).map(|(file, _)| file));
+        }
+        assert_eq!(objects.names(), used, "cold files that are there, and those that payloads lie in");
+        self.history.clear();
+        self.engine = Some(engine);
         Ok(())
     }
 
@@ -360,7 +422,7 @@ fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<MemoryId>> {
         Request::Unlink { from, to, kind, .. } => space()?.unlink(from, to, kind).map(|_| vec![]),
         Request::Reinforce { ids, outcome, .. } => {
             space()?.reinforce(ids, *outcome)?;
-            Ok(ids.iter().collect::<std::collections::BTreeSet<_>>().into_iter().cloned().collect())
+            Ok(ids.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect())
         }
         Request::Settings(settings) => {
             let space: Arc<Space> = engine.space_or_new(&settings.space)?;
