@@ -184,6 +184,8 @@ pub(crate) enum RowAt {
 struct Spread {
     /// By number, of the codes.
     codes: Vec<i64>,
+    /// Sum of the squares of these.
+    square: i128,
     /// Of 1 / length of the codes, in steps of 2^-32.
     inverse_norms: i64,
     vectors: i64,
@@ -195,13 +197,18 @@ impl Spread {
     /// Counts a code in (`sign` 1) or out (-1).
     fn count(&mut self, code: &CueCode, dimensions: usize, sign: i64) {
         self.codes.resize(dimensions, 0);
-        let numbers = code.lines.iter().flat_map(|line| &line.0);
-        self.codes.iter_mut().zip(numbers).for_each(|(sum, &number)| *sum += sign * i64::from(number));
+        let mut more = 0;
+        for (sum, &number) in self.codes.iter_mut().zip(code.lines.iter().flat_map(|line| &line.0)) {
+            let number = sign * i64::from(number);
+            *sum += number;
+            // (a + b)^2 - a^2. All of them together are below 2^60, for 4 G vectors of 4096 numbers.
+            more += (2 * *sum - number) * number;
+        }
+        self.square += i128::from(more);
         self.inverse_norms += sign * (f64::from(code.inverse_norm) * f64::from(u32::MAX)) as i64;
         self.vectors += sign;
         let inverse_norm = self.inverse_norms as f64 / f64::from(u32::MAX) / self.vectors.max(1) as f64;
-        let square: f64 = self.codes.iter().map(|&sum| (sum as f64).powi(2)).sum();
-        let alike = square * (inverse_norm / self.vectors.max(1) as f64).powi(2);
+        let alike = self.square as f64 * (inverse_norm / self.vectors.max(1) as f64).powi(2);
         self.coarse_suffices = COARSE_DEVIATION * inverse_norm <= COARSE_ERROR_MAX * (1.0 - alike);
     }
 }
@@ -546,6 +553,8 @@ mod tests {
                 (suffices, 25),
                 "{common} {peak}"
             );
+            let square: i128 = vectors.spread.codes.iter().map(|&sum| i128::from(sum).pow(2)).sum();
+            assert_eq!(vectors.spread.square, square, "{common} {peak}");
         }
     }
 

@@ -3,12 +3,19 @@
 
 use super::links::Ranked;
 use super::search::{ByCode, Compare};
-use super::{ABSENT, Hnsw, HnswParams, LEVEL_MAX, Tuning};
+use super::{ABSENT, Hnsw, HnswParams, LEVEL_MAX, M_MAX, Tuning};
 use crate::Slot;
 use crate::vector::{CueCode, Vectors};
 
 /// First bytes of a saved graph: a name and the version of the layout.
 const MAGIC: [u8; 8] = *b"EGHNSW\x00\x02";
+
+/// Rows of a saved graph that fetching runs ahead of reading: some hundred places at once, where one by one each takes as
+/// long as memory does.
+const ROWS_AHEAD: usize = 12;
+
+/// A cosine that was rounded is hardly larger.
+const SIMILARITY_MAX: f32 = 1.001;
 
 /// No entry point, in a saved graph.
 const NO_ENTRY: u32 = u32::MAX;
@@ -137,15 +144,19 @@ impl Hnsw {
         graph.ground.resize(slots);
         graph.entry = (entry != NO_ENTRY).then_some(entry);
         graph.check_entry()?;
-        for (slot, &level) in (0..).zip(levels) {
-            for layer in (0..=level).take_while(|_| level != ABSENT) {
-                graph.decode_row(&mut bytes, layer, slot)?;
+        let mut waiting = Vec::with_capacity(2 * M_MAX);
+        let mut ahead = Reader { rest: bytes.rest };
+        let mut rows_ahead = rows(levels);
+        rows_ahead.by_ref().take(ROWS_AHEAD).for_each(|row| graph.fetch_ahead(&mut ahead, row));
+        for (layer, slot) in rows(levels) {
+            if let Some(row) = rows_ahead.next() {
+                graph.fetch_ahead(&mut ahead, row);
             }
+            graph.decode_row(&mut bytes, layer, slot, &mut waiting)?;
         }
         if !bytes.rest.is_empty() {
             return Err(format!("{} bytes follow the graph", bytes.rest.len()));
         }
-        graph.check_links(|_, to| to.similarity().abs() <= 1.001)?;
         Ok(graph)
     }
 
@@ -157,23 +168,41 @@ impl Hnsw {
         }
     }
 
-    /// Reads one row. The similarity of a link to a lower slot is taken from that slot's row, which came earlier.
-    fn decode_row(&mut self, bytes: &mut Reader<'_>, layer: u8, slot: Slot) -> Result<(), String> {
+    /// Reads one row. Rows come in the order of their slots, so a link is met first at its lower end, and is put into the
+    /// row of the higher one, to wait there until that row is read, too, which must name just those that wait. So every
+    /// link is checked from both ends in one pass, which looks at nothing far away but the row that a link leads to.
+    fn decode_row(
+        &mut self,
+        bytes: &mut Reader<'_>,
+        layer: u8,
+        slot: Slot,
+        waiting: &mut Vec<(Slot, f32)>,
+    ) -> Result<(), String> {
+        let fault = |to: Slot, what: &str| format!("on layer {layer}, the link from {slot} to {to} {what}");
         let &[len, diverse] = bytes.take(2)? else { return Err("the graph is cut off".into()) };
         if usize::from(len) > self.row_width(layer) || diverse > len {
             return Err(format!("node {slot} has {len} links on layer {layer}"));
         }
-        let links: Vec<Slot> = (0..len).map(|_| bytes.u32()).collect::<Result<_, _>>()?;
-        for (place, &to) in links.iter().enumerate() {
+        let slots = bytes.take(usize::from(len) * size_of::<Slot>())?;
+        let (block, row) = self.row_mut(layer, slot);
+        waiting.clear();
+        waiting.extend(block.slots(row).iter().copied().zip(block.similarities(row).iter().copied()));
+        block.lens[row] = 0;
+        for four in slots.chunks_exact(size_of::<Slot>()) {
+            let to = Slot::from_le_bytes(four.try_into().expect("chunks of four"));
             let similarity = if to > slot {
-                f32::from_bits(bytes.u32()?)
+                let similarity = f32::from_bits(bytes.u32()?);
+                self.let_wait(layer, slot, to, similarity).map_err(|what| fault(to, what))?;
+                similarity
             } else {
-                self.similarity_of_link(layer, to, slot)
-                    .ok_or_else(|| format!("on layer {layer}, {to} does not know its link from {slot}"))?
+                let at = waiting.iter().position(|(from, _)| *from == to);
+                waiting.swap_remove(at.ok_or_else(|| fault(to, "is not known at its other end"))?).1
             };
             let (block, row) = self.row_mut(layer, slot);
             block.push(row, Ranked::new(similarity, to), false);
-            debug_assert_eq!(usize::from(block.lens[row]), place + 1);
+        }
+        if let Some((from, _)) = waiting.first() {
+            return Err(fault(*from, "is known at its other end only"));
         }
         // Set afterwards: pushing a diverse link moves others, and the order must be that of the bytes.
         let (block, row) = self.row_mut(layer, slot);
@@ -181,12 +210,49 @@ impl Hnsw {
         Ok(())
     }
 
-    fn similarity_of_link(&self, layer: u8, from: Slot, to: Slot) -> Option<f32> {
-        let level = self.levels.get(from as usize).copied().filter(|&level| level != ABSENT)?;
-        let (block, row) = (level >= layer).then(|| self.row(layer, from))?;
-        let place = block.slots(row).iter().position(|&slot| slot == to)?;
-        Some(block.similarities(row)[place])
+    /// Asks the processor to fetch what `decode_row` will put links into. Nothing is checked yet.
+    fn fetch_ahead(&self, ahead: &mut Reader<'_>, (_, slot): (u8, Slot)) {
+        let Ok(&[len, _]) = ahead.take(2) else { return };
+        let Ok(slots) = ahead.take(usize::from(len) * size_of::<Slot>()) else { return };
+        let mut similarities = 0;
+        for four in slots.chunks_exact(size_of::<Slot>()) {
+            let to = Slot::from_le_bytes(four.try_into().expect("chunks of four"));
+            if to > slot {
+                similarities += size_of::<f32>();
+                if (to as usize) < self.ground.rows() {
+                    self.ground.prefetch_whole(to as usize);
+                }
+            }
+        }
+        // Where the bytes end here, the next `take` finds it, or `decode_row`.
+        drop(ahead.take(similarities));
     }
+
+    /// Puts a link from a lower slot into the row of `to`, which was not read yet, unless it cannot be one.
+    fn let_wait(&mut self, layer: u8, from: Slot, to: Slot, similarity: f32) -> Result<(), &'static str> {
+        let level = self.levels.get(to as usize).copied().unwrap_or(ABSENT);
+        if level == ABSENT || level < layer {
+            return Err("leads to no node");
+        }
+        if !(-SIMILARITY_MAX..=SIMILARITY_MAX).contains(&similarity) {
+            return Err("has a wrong similarity");
+        }
+        let (block, row) = self.row_mut(layer, to);
+        if block.slots(row).last() == Some(&from) {
+            return Err("is double");
+        }
+        if block.slots(row).len() == block.width() {
+            return Err("is one more than its other end has room for");
+        }
+        block.push(row, Ranked::new(similarity, from), false);
+        Ok(())
+    }
+}
+
+/// Layers and slots in the order of a saved graph.
+fn rows(levels: &[u8]) -> impl Iterator<Item = (u8, Slot)> {
+    let nodes = (0..).zip(levels).filter(|(_, level)| **level != ABSENT);
+    nodes.flat_map(|(slot, &level)| (0..=level).map(move |layer| (layer, slot)))
 }
 
 /// Bytes of a saved graph that are still to be read.

@@ -93,6 +93,12 @@ impl Block {
         prefetch(&self.lens[row..=row]);
     }
 
+    /// The same with their similarities.
+    pub(super) fn prefetch_whole(&self, row: usize) {
+        self.prefetch(row);
+        prefetch(self.similarities.row(row as Slot));
+    }
+
     #[inline]
     pub(super) fn similarities(&self, row: usize) -> &[f32] {
         &self.similarities.row(row as Slot)[..usize::from(self.lens[row])]
