@@ -14,6 +14,8 @@ const HIT_RATE_MIN: f64 = 0.7;
 const PRIMING_MAX: Duration = Duration::from_millis(300);
 /// Runs of the warm-up before slow recalls are accepted as they are.
 const RUNS_MAX: usize = 20;
+/// Spaces that are opened before the server is ready, the largest ones: small ones open when they are asked for.
+const SPACES_MAX: usize = 64;
 
 /// Ready, or why not.
 #[derive(Debug)]
@@ -104,7 +106,7 @@ pub(crate) fn warm_up(engine: &Engine, health: &Health, patterns: usize) {
 }
 
 fn open_spaces(engine: &Engine, health: &Health) -> Result<Vec<Arc<Space>>, String> {
-    let names = engine.spaces().map_err(|error| {
+    let names = engine.largest_spaces(SPACES_MAX).map_err(|error| {
         tracing::error!(%error, "the spaces cannot be listed");
         format!("the spaces cannot be listed: {error}")
     })?;

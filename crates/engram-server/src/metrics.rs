@@ -5,8 +5,9 @@ use crate::api::OperationOut;
 use crate::error::{ApiError, Problem};
 use crate::process::Process;
 use crate::service::Fetches;
+use engram::Engine;
+use engram::Tier;
 use engram::clock::{Clock, Stopwatch};
-use engram::{Engine, SpaceSummary, Tier};
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -288,7 +289,7 @@ impl Series {
     }
 }
 
-/// What all spaces hold together.
+/// What the spaces hold together that were opened since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Held {
     pub(crate) spaces: u64,
@@ -300,20 +301,9 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Spaces that cannot be opened are left out, with a warning in the log: the others still count.
+    /// Opens and wakes none: a look must cost the same however many spaces there are on disk.
     pub(crate) fn of(engine: &Engine) -> Held {
-        let names = engine.spaces().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the spaces cannot be listed");
-            Vec::new()
-        });
-        let summary = |name| match engine.space(name) {
-            Ok(space) => Some(space.summary()),
-            Err(error) => {
-                tracing::warn!(space = %name, %error, "a space cannot be opened");
-                None
-            }
-        };
-        names.iter().filter_map(summary).fold(Held::default(), |held, summary: SpaceSummary| Held {
+        engine.summaries().into_iter().fold(Held::default(), |held, summary| Held {
             spaces: held.spaces + 1,
             memories: Tier::ALL
                 .map(|tier| held.memories[tier as usize] + summary.tiers[tier as usize] as u64),

@@ -270,8 +270,8 @@ impl Service {
     /// All spaces, by name. One that cannot be opened says so, and hides no other.
     pub fn spaces(&self) -> Result<SpacesOut> {
         let names = self.engine.spaces()?;
-        let shown = |name: &SpaceName| match self.engine.space(name) {
-            Ok(space) => Some(space.summary().into()),
+        let shown = |name: &SpaceName| match self.engine.summary(name) {
+            Ok(summary) => Some(summary.into()),
             // Deleted since the names were read.
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => Some(SpaceOut::unreadable(name, &error)),
@@ -281,7 +281,7 @@ impl Service {
 
     /// One space.
     pub fn space_summary(&self, space: &str) -> Result<SpaceOut> {
-        Ok(self.space(space)?.summary().into())
+        Ok(self.engine.summary(&space_name(space)?)?.into())
     }
 
     /// Changes the settings of a space, which comes into being if need be. The second is whether it did.

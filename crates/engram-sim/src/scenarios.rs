@@ -164,6 +164,7 @@ fn fail_sync(seed: u64, steps: &[Step], sync: u64) {
     let fault_seed = seed.wrapping_mul(1_000_003).wrapping_add(sync);
     let mut workload = Workload::new(fault_seed, true);
     let mut world = World::new(seed, fault_seed, SyncMode::Always);
+    world.keep_awake();
     world.vfs.fail_sync_at(sync);
     if let Err(error) = world.open() {
         check_refusal(&error);

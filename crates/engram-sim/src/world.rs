@@ -78,12 +78,20 @@ impl World {
             cold: objects.as_ref().map(|objects| objects.store.clone()),
             retry_after: Duration::ZERO,
             settled_bytes_min: if has_tiers { rng.u64(0..300) } else { u64::MAX },
+            spaces_open_max: rng.usize(1..4),
+            spaces_sleep_after: Duration::from_secs(if rng.bool() { 0 } else { 300 }),
             vfs: Arc::new(vfs.clone()),
             clock: Clock::driven(move || Timestamp(clock.load(Ordering::Relaxed))),
             ..Options::new(FOLDER)
         };
         let (model, history) = (Model::default(), BTreeMap::new());
         Self { vfs, objects, model, in_flight: None, history, engine: None, options, now, rng }
+    }
+
+    /// Lets no space sleep, so that a look at one needs no disk.
+    pub(crate) fn keep_awake(&mut self) {
+        self.options.spaces_open_max = usize::MAX;
+        self.options.spaces_sleep_after = Duration::MAX;
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -16,6 +16,7 @@ impl Shared {
     /// Erases the folder of a space that nobody uses, and its cold files. What a failed deletion left is taken further.
     pub(crate) fn erase_space(&self, name: &SpaceName, cold_files: &[String]) -> Result<()> {
         let (vfs, dir) = (&self.options.vfs, self.dir_of(name));
+        self.idle.forget(name);
         if vfs.exists(&dir)? {
             let mark = dir.join(DELETED);
             if !vfs.exists(&mark)? {

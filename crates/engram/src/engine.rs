@@ -6,10 +6,11 @@ use crate::codec::{Part, decode_changes, decode_part};
 use crate::config::{AvxVersion, Config};
 use crate::deletion::DELETED;
 use crate::error::{Error, ErrorKind, Result};
+use crate::idle::{self, Idle, look_regularly};
 use crate::jobs::{self, Consolidations};
 use crate::pool::Pool;
 use crate::receipt::Receipt;
-use crate::space::{LogState, OpenLog, Space};
+use crate::space::{LogState, OpenLog, Space, SpaceSummary};
 use crate::tiers::{self, Placing, Tiers};
 use crate::unsynced::Unsynced;
 use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write_checkpoint};
@@ -123,6 +124,10 @@ pub struct Options {
     pub settled_bytes_min: u64,
     /// Hops that activation may take through the memories of each tier, hot, warm and cold; 0 leaves a tier out.
     pub hops: [u8; 3],
+    /// Spaces that are open at once: the others sleep, if nobody holds them.
+    pub spaces_open_max: usize,
+    /// How long a space of up to 4 MiB is not asked for before it sleeps.
+    pub spaces_sleep_after: Duration,
     /// What is told of each sync of a log.
     pub observe_flush: Option<ObserveFlush>,
     /// What is told of each consolidation in the background.
@@ -160,6 +165,8 @@ impl Options {
             retry_after: Duration::from_secs(5),
             settled_bytes_min: SETTLED_BYTES_MIN,
             hops: [3, 2, 1],
+            spaces_open_max: idle::OPEN_MAX,
+            spaces_sleep_after: idle::SLEEPS_AFTER,
             observe_flush: None,
             observe_consolidation: None,
             vfs: Arc::new(RealVfs),
@@ -240,6 +247,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) consolidations: Consolidations,
     pub(crate) pool: Pool,
+    pub(crate) idle: Idle,
     /// What of the logs waits for the disk.
     pub(crate) unsynced: Unsynced,
     /// Whether it was said that the file system has no direct I/O.
@@ -248,7 +256,7 @@ pub(crate) struct Shared {
     /// Whether cold files of erased spaces are still to be deleted.
     pub(crate) has_erased: Mutex<bool>,
     /// Ordered, so that closing them does the same in every run.
-    spaces: Mutex<BTreeMap<SpaceName, Cell>>,
+    pub(crate) spaces: Mutex<BTreeMap<SpaceName, Cell>>,
     closed: Mutex<bool>,
     lock: Mutex<Option<Lock>>,
 }
@@ -320,6 +328,7 @@ impl Engine {
             tiers,
             jobs: Jobs::default(),
             consolidations: Consolidations::default(),
+            idle: Idle::default(),
             unsynced: Unsynced::default(),
             told_of_direct_io: AtomicBool::new(false),
             has_erased: Mutex::new(false),
@@ -333,6 +342,10 @@ impl Engine {
         for at in 0..shared.options.background_threads {
             let shared = shared.clone();
             handles.push(spawn(format!("engram-work-{at}"), move || work(&shared))?);
+        }
+        if shared.options.background_threads > 0 {
+            let (weak, sleeps_after) = (Arc::downgrade(&shared), shared.options.spaces_sleep_after);
+            spawn("engram-idle".into(), move || look_regularly(&weak, sleeps_after))?;
         }
         if shared.options.sync == SyncMode::Batch {
             // Holds the engine only while it works, so that it ends soon after the last clone is gone.
@@ -388,8 +401,19 @@ impl Engine {
             let there = match held(&**vfs, &self.shared.dir_of(&name))? {
                 Held::Nothing => false,
                 Held::Something => true,
-                // One that cannot be opened is there; whoever uses it learns what is wrong.
-                Held::Frames => self.shared.space(&name).map_or(true, |space| space.is_born()),
+                // One that cannot be read is there; whoever uses it learns what is wrong.
+                Held::Frames => match self.shared.open_space(&name) {
+                    Some(space) => space.is_born(),
+                    None => {
+                        let found = Log::verify(
+                            &**vfs,
+                            &self.shared.dir_of(&name),
+                            LogPosition::ZERO,
+                            &mut |_, _| Ok(()),
+                        );
+                        found.map_or(true, |found| found.frames > 0)
+                    }
+                },
             };
             if there {
                 names.push(name);
@@ -397,6 +421,40 @@ impl Engine {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// A space in numbers. Wakes none that sleeps.
+    pub fn summary(&self, name: &SpaceName) -> Result<SpaceSummary> {
+        self.shared.check_open()?;
+        match self.shared.idle.summary(name) {
+            Some(summary) => Ok(summary),
+            None => Ok(self.space(name)?.summary()),
+        }
+    }
+
+    /// The spaces that were opened since the engine was, in numbers. Opens and wakes none.
+    pub fn summaries(&self) -> Vec<SpaceSummary> {
+        let open = self.shared.open_spaces();
+        let mut summaries = self.shared.idle.summaries();
+        summaries.extend(open.iter().filter(|space| space.is_born()).map(|space| space.summary()));
+        summaries.sort_by(|a, b| a.name.cmp(&b.name));
+        // One that woke or fell asleep meanwhile is there twice.
+        summaries.dedup_by(|a, b| a.name == b.name);
+        summaries
+    }
+
+    /// The spaces that take the most of the disk, at most `count`, the largest first.
+    pub fn largest_spaces(&self, count: usize) -> Result<Vec<SpaceName>> {
+        let vfs = &self.shared.options.vfs;
+        let mut sized = Vec::new();
+        for name in self.spaces()? {
+            let dir = self.shared.dir_of(&name);
+            // Files come and go while this looks.
+            let sizes = vfs.list(&dir)?.into_iter().map(|file| vfs.size(&dir.join(file)).unwrap_or(0));
+            sized.push((std::cmp::Reverse(sizes.sum::<u64>()), name));
+        }
+        sized.sort();
+        Ok(sized.into_iter().take(count).map(|(_, name)| name).collect())
     }
 
     /// Deletes a space with all that it holds, and says what that was. Freed blocks of the disk are not overwritten.
@@ -475,6 +533,7 @@ impl Engine {
     pub fn work_off(&self) {
         self.shared.consolidations.work_off(&self.shared);
         work_off(&self.shared);
+        self.shared.sleep_some();
     }
 }
 
@@ -492,7 +551,7 @@ pub(crate) fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result
 }
 
 /// Syncs, and spares the next start the replay of what was written. Where nothing was, nothing is rewritten.
-fn close_space(space: &Space) -> Result<()> {
+pub(crate) fn close_space(space: &Space) -> Result<()> {
     space.flush()?;
     let is_due = match &*space.log.lock() {
         LogState::Open(open) => {
@@ -544,11 +603,15 @@ impl Shared {
         // Again, because closing passes over what was opened after it looked.
         self.check_open()?;
         if let Some(space) = &*cell {
+            space.note_asked();
             return Ok(space.clone());
         }
         let space = Arc::new(recover(self, name)?);
+        space.note_asked();
+        self.idle.forget(name);
         *cell = Some(space.clone());
         drop(cell);
+        self.bound_open_spaces();
         space.schedule_work();
         Ok(space)
     }

@@ -27,6 +27,7 @@ mod consolidation;
 mod deletion;
 mod engine;
 mod error;
+mod idle;
 mod jobs;
 mod pool;
 mod receipt;

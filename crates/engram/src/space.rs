@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 mod payloads;
 mod selection;
@@ -213,6 +213,9 @@ pub struct Space {
     pub(crate) log: Mutex<LogState>,
     writer: Writer,
     position: AtomicU64,
+    /// Since `asked_at` was set.
+    was_asked: AtomicBool,
+    asked_at: AtomicI64,
     /// Slots that an indexing thread is preparing.
     being_indexed: Mutex<BTreeSet<Slot>>,
     pub(crate) indexing_scheduled: AtomicBool,
@@ -264,6 +267,8 @@ impl Space {
             log: Mutex::new(log),
             writer: Writer::default(),
             position: AtomicU64::new(position),
+            was_asked: AtomicBool::new(true),
+            asked_at: AtomicI64::new(0),
             being_indexed: Mutex::default(),
             indexing_scheduled: AtomicBool::new(false),
             indexed: AtomicUsize::new(0),
@@ -612,6 +617,21 @@ impl Space {
     /// Whether anything was ever stored or settled here. A first write that was refused or cut off does not count.
     pub(crate) fn is_born(&self) -> bool {
         self.position() > 0
+    }
+
+    /// Notes that it was asked for. Writes only where nobody asked since the last look, so that readers share a cache line.
+    pub(crate) fn note_asked(&self) {
+        if !self.was_asked.load(Ordering::Relaxed) {
+            self.was_asked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// When it was last found to have been asked for, in microseconds of the engine's clock, which says `now`.
+    pub(crate) fn asked_at(&self, now: i64) -> i64 {
+        if self.was_asked.swap(false, Ordering::Relaxed) {
+            self.asked_at.store(now, Ordering::Relaxed);
+        }
+        self.asked_at.load(Ordering::Relaxed)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

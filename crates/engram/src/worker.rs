@@ -39,6 +39,8 @@ pub(crate) enum Job {
     Bring(SpaceName),
     /// Move payloads out of tiers that hold too much.
     Balance,
+    /// Put spaces to sleep that nobody asks for.
+    Sleep,
     Stop,
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn work(shared: &Shared) {
 fn run(shared: &Shared, job: Job, scratch: &mut hnsw::Scratch) {
     match job {
         Job::Stop => {}
+        Job::Sleep => shared.sleep_some(),
         Job::Index(name) => index(shared, &name, scratch),
         Job::Balance => tiers::balance(shared),
         Job::Bring(name) => {

@@ -39,7 +39,17 @@ pub(super) fn open(
                 return Err(wrong("it names no bucket; write s3://bucket/prefix".into()));
             }
             let prefix = Path::parse(prefix).map_err(|e| wrong(e.to_string()))?;
-            let store = s3(bucket, options, variables).map_err(|e| wrong(with_causes(&e)))?;
+            let variables: Vec<_> = variables.collect();
+            let is_endpoint = |name: &str| name == "AWS_ENDPOINT" || name.starts_with("AWS_ENDPOINT_URL");
+            let is_url = |value: &str| {
+                value.is_empty() || value.starts_with("http://") || value.starts_with("https://")
+            };
+            if let Some((name, value)) =
+                variables.iter().find(|(name, value)| is_endpoint(name) && !is_url(value))
+            {
+                return Err(wrong(format!("{name} is \"{value}\"; write http://host:port or https://host")));
+            }
+            let store = s3(bucket, options, variables.into_iter()).map_err(|e| wrong(with_causes(&e)))?;
             Ok(Place { store: Arc::new(store), prefix, folder: None })
         }
         "file" => {
@@ -68,7 +78,8 @@ fn s3(
         drop(rustls::crypto::ring::default_provider().install_default());
     }
     let variables: Vec<(AmazonS3ConfigKey, String)> = variables
-        .filter(|(name, _)| name.starts_with("AWS_"))
+        // One that is empty is as good as none, and some of the others would be panicked at.
+        .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
         .filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)))
         .filter(|(key, _)| *key != AmazonS3ConfigKey::Bucket)
         .collect();
@@ -133,6 +144,7 @@ mod tests {
             ("gs://bucket", &[], "there is no \"gs\" here"),
             ("file://folder", &[], "begins with /"),
             ("s3://bucket", &[("AWS_ALLOW_HTTP", "maybe")], "maybe"),
+            ("s3://bucket", &[("AWS_ENDPOINT_URL", "localhost:9000")], "write http://host:port"),
         ] {
             let error = open_with(endpoint, variables).err().expect(endpoint).to_string();
             assert!(error.contains(message), "{endpoint}: {error}");
@@ -145,6 +157,7 @@ mod tests {
         let variables = [
             ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
             ("AWS_REGION", "eu-north-1"),
+            ("AWS_ENDPOINT_URL_S3", ""),
             ("AWS_BUCKET", "another"),
             ("HOME", "/"),
         ];
