@@ -77,7 +77,8 @@ impl App {
             reason,
             cpus: self.machine.cores,
             numa_nodes: self.machine.numa_nodes,
-            spaces: held.spaces as usize,
+            // Those that were not opened yet count, too.
+            spaces: self.service.engine().spaces().map_or(held.spaces as usize, |names| names.len()),
             memories: Tier::ALL.map(|tier| (tier.as_str().to_owned(), held.memories[tier as usize])).into(),
             data_bytes: held.data_bytes,
             memory_bytes: self.metrics.memory_bytes(),

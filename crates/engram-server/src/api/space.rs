@@ -315,7 +315,7 @@ pub struct StatusOut {
     pub numa_nodes: usize,
     /// Spaces.
     pub spaces: usize,
-    /// Memories by tier: `hot`, `warm`, `cold`.
+    /// Memories by tier: `hot`, `warm`, `cold`; here and below, of the spaces that were opened since the start.
     pub memories: BTreeMap<String, u64>,
     /// What users gave, in bytes.
     pub data_bytes: u64,
