@@ -243,13 +243,16 @@ impl Backups {
         Ok(BackupWriter { backups: self, begun_at: now, backup, known, taken: Taken::default() })
     }
 
-    /// Removes all backups but the newest `keep`, and the files that no other needs. Gives what was removed.
+    /// Removes all backups but the newest `keep` and `made`, and the files that no other needs. Gives what was removed.
     ///
     /// # Errors
     /// `Busy` where the store does not answer; `Corrupt` where the list of a backup that stays is damaged.
-    pub fn prune(&self, keep: usize) -> Result<Vec<(String, Option<Backup>)>> {
+    pub fn prune(&self, keep: usize, made: &str) -> Result<Vec<(String, Option<Backup>)>> {
         let ids = self.ids()?;
-        let (gone, kept) = ids.split_at(ids.len().saturating_sub(keep.max(1)));
+        let newest = ids.len().saturating_sub(keep.max(1));
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            ids.iter().enumerate().partition(|(at, id)| *at >= newest || *id == made);
+        let [kept, gone] = [kept, gone].map(|some| some.into_iter().map(|(_, id)| id));
         let mut used = BTreeSet::new();
         for id in kept {
             let (_, backup) = self.get(Some(id))?;
@@ -298,7 +301,10 @@ impl Backups {
     pub(crate) fn read(&self, file: &FileCopy, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let object = file.object();
         let damaged = |reason: String| {
-            let message = format!("{object} at {}, which is {}, is damaged: {reason}", self.place, file.name);
+            let message = format!(
+                "{object} at {}, which is {}, is damaged: {reason}; delete this object, and the next backup copies it again",
+                self.place, file.name
+            );
             Err(Error::new(ErrorKind::Corrupt, message))
         };
         match self.store.object_bytes(&object)? {

@@ -53,7 +53,7 @@ impl Checked {
 
 /// Reads every byte of a folder's spaces, or of one: each checksum, whether every payload is where the log says it is and is
 /// what was stored, whether words, names and index fit the memories. With `repair`, what is derived and does not fit is made
-/// anew; nothing else is changed. Tells `progress` the name of each space. Cost: all of it is read once, and every text is
+/// anew; nothing else is changed, but that opening the folder finishes what a crash interrupted. Tells `progress` the name of each space. Cost: all of it is read once, and every text is
 /// analysed.
 ///
 /// # Errors
@@ -65,7 +65,12 @@ pub fn check(
     repair: bool,
     progress: &mut dyn FnMut(&SpaceName),
 ) -> Result<Vec<Checked>> {
-    let options = Options { background_threads: 0, consolidation_threads: 0, ..options.clone() };
+    let options = Options {
+        background_threads: 0,
+        consolidation_threads: 0,
+        spaces_open_max: usize::MAX,
+        ..options.clone()
+    };
     let engine = Engine::open(options.clone())?;
     let names = engine.spaces()?;
     let chosen: Vec<SpaceName> =
@@ -97,17 +102,15 @@ pub fn check(
         }
         all.push(checked);
     }
+    // What was opened has what was wrong, and must not write it down; and who only looks changes nothing.
+    engine.abandon();
     if all.iter().any(|checked| checked.is_repaired) {
-        // What was opened before still has what was wrong, and must not write it down.
-        engine.abandon();
         let engine = Engine::open(options)?;
         for checked in all.iter().filter(|checked| checked.is_repaired) {
             let space = engine.space(&SpaceName::new(&checked.space)?)?;
             engine.work_off();
             write_checkpoint(&space)?;
         }
-        engine.close()?;
-    } else {
         engine.close()?;
     }
     Ok(all)

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// In a space's folder: its deletion has been decided, whatever else is still there.
 pub(crate) const DELETED: &str = "DELETED";
+/// In the data folder: lists of cold files that are still to be deleted.
+pub(crate) const ERASED: &str = "erased";
 
 impl Shared {
     /// Erases the folder of a space that nobody uses, and its cold files. What a failed deletion left is taken further.
@@ -137,6 +139,6 @@ impl Shared {
     }
 
     fn erased_dir(&self) -> PathBuf {
-        self.options.data_dir.join("erased")
+        self.options.data_dir.join(ERASED)
     }
 }

@@ -288,7 +288,8 @@ impl Threads {
             }
         }
         // Taken out, because a space holds what is shared: left in, the circle would never be freed.
-        for cell in std::mem::take(&mut *self.shared.spaces.lock()).into_values() {
+        let spaces = std::mem::take(&mut *self.shared.spaces.lock());
+        for cell in spaces.into_values() {
             if let Some(space) = &*cell.lock() {
                 outcome = outcome.and(last(space));
                 *space.log.lock() = LogState::Closed("the engine was closed");
@@ -671,6 +672,13 @@ impl Shared {
     pub(crate) fn new_log(&self, dir: &Path) -> Result<OpenLog> {
         let vfs = self.options.vfs.clone();
         vfs.create_dir_all(dir)?;
+        if vfs.exists(&dir.join(DELETED))? {
+            let message = format!(
+                "{} is left of a deletion that failed; open the folder again, which takes it further",
+                dir.display()
+            );
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
         let (log, _) = Log::open(vfs, dir, self.log_options(), LogPosition::ZERO, &mut |_, _| Ok(()))?;
         Ok(self.open_log(log, (0, 0)))
     }

@@ -114,6 +114,10 @@ impl Shared {
         let Some(cell) = self.spaces.lock().get(name).cloned() else { return Ok(false) };
         let Some(mut held) = cell.try_lock() else { return Ok(false) };
         let Some(space) = held.as_ref().filter(|space| may_sleep(space)) else { return Ok(false) };
+        // One whose deletion failed says so for as long as it is there.
+        if space.check_open().is_err() {
+            return Ok(false);
+        }
         close_space(space)?;
         if space.is_born() {
             let summary = space.summary();
@@ -125,9 +129,10 @@ impl Shared {
         }
         *held = None;
         drop(held);
-        // The map and this one have the cell; another one waits to open the space again, and needs it.
+        // The map and this one have the cell; another one waits to open the space again, and needs it. Or it has done so.
         let mut spaces = self.spaces.lock();
-        if Arc::strong_count(&cell) == 2 {
+        let is_empty = cell.try_lock().is_some_and(|held| held.is_none());
+        if is_empty && Arc::strong_count(&cell) == 2 {
             spaces.remove(name);
         }
         Ok(true)

@@ -1,14 +1,15 @@
 //! From a backup to a folder that an engine opens.
 
 use crate::backup::{Backup, Backups, FileCopy, SpaceCopy, verify_cold};
-use crate::deletion::DELETED;
+use crate::deletion::{DELETED, ERASED};
 use crate::engine::{Held, Options, held};
 use crate::error::{Error, ErrorKind, Result};
 use crate::receipt::{BACKUPS, NotedBackup};
 use engram_core::error::shown;
 use engram_core::id::SpaceName;
-use engram_storage::Vfs;
 use engram_storage::cold::ColdStore;
+use engram_storage::{Vfs, names};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a restore wrote.
@@ -62,6 +63,7 @@ impl Backups {
                 return Err(Error::new(ErrorKind::Invalid, message));
             }
         }
+        keep_cold(options, &chosen)?;
         let mut restored = Restored::default();
         for (name, copy) in &chosen {
             let dir = folder.join(name.as_str());
@@ -134,14 +136,37 @@ impl Backups {
     }
 }
 
+/// Takes cold files that are wanted again off the lists of those that are still to be deleted.
+fn keep_cold(options: &Options, chosen: &[(SpaceName, &SpaceCopy)]) -> Result<()> {
+    let (vfs, erased) = (&options.vfs, options.data_dir.join(ERASED));
+    if !vfs.exists(&erased)? {
+        return Ok(());
+    }
+    let files = chosen.iter().flat_map(|(_, copy)| &copy.files);
+    let wanted: BTreeSet<&str> = files.map(|file| file.name.as_str()).collect();
+    for list in vfs.list(&erased)?.into_iter().filter(|list| list.ends_with(".parquet")) {
+        let path = erased.join(list);
+        let listed = names::read(&**vfs, &path)?;
+        let left: Vec<String> =
+            listed.iter().filter(|name| !wanted.contains(name.as_str())).cloned().collect();
+        if left.len() < listed.len() {
+            names::write(vfs, &path, &left)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the folder of a space that is to come, with a mark: while that is there, it is no space, and who opens the folder
 /// after a crash erases it.
 fn begin_space(vfs: &dyn Vfs, dir: &Path, from: NotedBackup) -> Result<()> {
-    if vfs.exists(dir)? {
-        vfs.remove_dir_all(dir)?;
-    }
     vfs.create_dir_all(dir)?;
-    drop(vfs.create(&dir.join(DELETED))?);
+    if !vfs.exists(&dir.join(DELETED))? {
+        drop(vfs.create(&dir.join(DELETED))?);
+    }
+    vfs.sync_dir(dir)?;
+    for file in vfs.list(dir)?.into_iter().filter(|file| file != DELETED) {
+        vfs.remove_file(&dir.join(file))?;
+    }
     vfs.sync_dir(dir)?;
     let noted = vfs.create(&dir.join(BACKUPS))?;
     noted.write_at(0, &serde_json::to_vec_pretty(&[from]).expect("texts can be written"))?;
@@ -158,7 +183,8 @@ fn chosen<'a>(backup: &'a Backup, only: Option<&SpaceName>) -> Result<Vec<(Space
         }
         let is_ours = |file: &FileCopy| {
             let begins = ["log-", "checkpoint-", "payloads-"].iter().any(|kind| file.name.starts_with(kind));
-            file.sha256.is_none() || (begins && !file.name.contains('/'))
+            let is_cold = file.name.starts_with(&format!("{name}/")) && file.name.ends_with(".parquet");
+            if file.sha256.is_none() { is_cold } else { begins && !file.name.contains('/') }
         };
         if let Some(file) = copy.files.iter().find(|file| !is_ours(file)) {
             let message = format!(
@@ -166,6 +192,9 @@ fn chosen<'a>(backup: &'a Backup, only: Option<&SpaceName>) -> Result<Vec<(Space
                 shown(&file.name)
             );
             return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        if chosen.iter().any(|(chosen, _)| *chosen == name) {
+            return Err(Error::new(ErrorKind::Corrupt, format!("space \"{name}\" is in the backup twice")));
         }
         chosen.push((name, copy));
     }

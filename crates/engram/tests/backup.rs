@@ -145,7 +145,7 @@ fn a_later_backup_copies_only_what_is_new_and_an_older_one_can_go() {
     assert_eq!(more.files_copied, 1, "the end of the log");
     assert_eq!(backups.ids().unwrap().len(), 3);
     assert_eq!(backups.get(Some(&first)).unwrap().0, first);
-    let gone = backups.prune(1).unwrap();
+    let gone = backups.prune(1, &third).unwrap();
     assert_eq!(gone.iter().map(|(id, _)| id.as_str()).next(), Some(first.as_str()));
     assert_eq!(backups.ids().unwrap(), [third]);
     assert_eq!(backups.verify(&list, &mut |_| {}).unwrap(), Vec::<String>::new());
@@ -201,6 +201,30 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn what_was_to_be_deleted_and_is_restored_stays() {
+    let place = Place::new();
+    let options = place.options("data", "cold");
+    let engine = Engine::open(options.clone()).unwrap();
+    let space = fill(&engine, 0..200);
+    let (backups, expected) = (place.backups(), all(&space));
+    let (id, list, _) = back_up(&backups, 1, &space.snapshot().unwrap());
+    drop(space);
+    // The object store is away while the space is deleted.
+    fs::rename(place.path("cold"), place.path("away")).unwrap();
+    engine.delete_space(&name()).unwrap();
+    engine.close().unwrap();
+    fs::rename(place.path("away"), place.path("cold")).unwrap();
+    assert_eq!(walk(&place.path("data/erased")).len(), 1);
+    let options = place.options("data", "cold");
+    backups.restore(&id, &list, None, &options, &mut |_| {}).unwrap();
+    let engine = Engine::open(options).unwrap();
+    engine.work_off();
+    assert_eq!(all(&engine.space(&name()).unwrap()), expected);
+    engine.close().unwrap();
+    assert_eq!(walk(&place.path("data/erased")).iter().filter(|path| path.is_file()).count(), 0);
+}
+
+#[test]
 fn names_that_lead_elsewhere_are_refused() {
     let place = Place::new();
     let engine = Engine::open(place.options("data", "cold")).unwrap();
@@ -213,6 +237,15 @@ fn names_that_lead_elsewhere_are_refused() {
         let error = backups.restore("x", &list, None, &place.options("to", "cold"), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("none of ours"), "{error}");
     }
+    let mut twice = list.clone();
+    twice.spaces.push(list.spaces[0].clone());
+    let error = backups.restore("x", &twice, None, &place.options("to", "cold"), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("twice"), "{error}");
+    let mut theirs = list.clone();
+    theirs.spaces[0].files[0] =
+        engram::backup::FileCopy { name: "other/a.parquet".into(), bytes: 1, sha256: None };
+    let error = backups.restore("x", &theirs, None, &place.options("to", "cold"), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("none of ours"), "{error}");
     let mut list = list;
     list.spaces[0].name = "../outside".to_string();
     backups.restore("x", &list, None, &place.options("to", "cold"), &mut |_| {}).unwrap_err();

@@ -34,8 +34,8 @@ pub(crate) struct Backup {
     /// Only this space; may be repeated
     #[arg(long, short, value_name = "NAME", value_parser = space_name)]
     space: Vec<String>,
-    /// Afterwards, remove all but the newest backups at the place
-    #[arg(long, value_name = "COUNT")]
+    /// Afterwards, remove all but the newest backups at the place, if all spaces are in this one
+    #[arg(long, value_name = "COUNT", conflicts_with = "space")]
     keep: Option<usize>,
     /// Print the answer as JSON
     #[arg(long)]
@@ -128,7 +128,9 @@ impl Backup {
             }
         }
         let mut removed = Vec::new();
-        for (id, backup) in self.keep.map(|keep| backups.prune(keep)).transpose()?.unwrap_or_default() {
+        // What is left out of this one may be in no other that stays.
+        let keep = self.keep.filter(|_| left_out.is_empty());
+        for (id, backup) in keep.map(|keep| backups.prune(keep, &id)).transpose()?.unwrap_or_default() {
             for space in backup.iter().flat_map(|backup| &backup.spaces) {
                 let forgotten = backend.forget_backup(&space.name, &id);
                 if !is_not_found(&forgotten) {
