@@ -34,18 +34,13 @@ impl Backend {
         match &target.data_dir {
             Some(dir) => {
                 found_folder(dir, folder)?;
-                Self::open_folder(dir)
+                Self::open_engine(options_of(Some(dir), None)?)
             }
             None => Ok(Self::Remote(Remote::new(target.url.as_deref())?)),
         }
     }
 
     /// An engine in this process, with the settings that a server on this machine would have.
-    pub(crate) fn open_folder(dir: &Path) -> Result<Self> {
-        Self::open_engine(options_of(Some(dir), None)?)
-    }
-
-    /// The same, with other settings than the defaults.
     pub(crate) fn open_engine(options: Options) -> Result<Self> {
         match Engine::open(options) {
             Ok(engine) => Ok(Self::Local(Service::new(engine))),

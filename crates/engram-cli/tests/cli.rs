@@ -848,6 +848,13 @@ fn a_running_server_is_backed_up_and_comes_back_elsewhere() {
     ok(&["restore", "--from", &place, "--backup", first, "--data-dir", &old]);
     let then = ok_json(&["space", "show", "notes", "--data-dir", &old, "--json"]);
     assert_eq!(then["memories"], 2, "as it was then");
+    let at = listed[1]["created_at"].as_str().unwrap();
+    let newest =
+        ok_json(&["restore", "--from", &place, "--at", at, "--data-dir", &folder.name("at"), "--json"]);
+    assert_eq!(newest["backup"], listed[1]["id"], "the last one that was begun by then");
+    let before =
+        ["restore", "--from", &place, "--at", "2020-01-01T00:00:00Z", "--data-dir", &folder.name("before")];
+    assert!(fails(1, &before).contains("was begun by 2020-01-01T00:00:00Z"));
     for said in [ok(&["check", "--data-dir", &data]), ok(&["check", "--from", &place])] {
         assert!(said.lines().count() == 2 && said.lines().all(|line| line.starts_with("sound")), "{said}");
     }
@@ -882,6 +889,10 @@ fn a_damaged_folder_is_found_and_named() {
         told.contains("of 1 space") && warned.contains("not in the backup: space diary"),
         "{told}{warned}"
     );
+    // What is left out may be in no other.
+    run(&["backup", "--to", &folder.name("backups"), "--data-dir", &data, "--keep", "1"]);
+    let listed = ok_json(&["restore", "--from", &folder.name("backups"), "--list", "--json"]);
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
     fails(2, &["check", "--data-dir", &folder.name("nowhere")]);
     fails(2, &["check", "--from", &folder.name("b"), "--repair"]);
     fails(2, &["restore", "--from", &folder.name("backups")]);

@@ -158,7 +158,7 @@ impl Metrics {
                     &["tier"],
                 )
             }),
-            spaces: registered(&registry, || IntGauge::new("engram_spaces", "Spaces")),
+            spaces: registered(&registry, || IntGauge::new("engram_spaces", "Spaces opened since the start")),
             rss_at_start: Process::now().resident_bytes,
             started: Stopwatch::start(),
             registry,

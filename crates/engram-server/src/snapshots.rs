@@ -42,24 +42,12 @@ impl Snapshots {
 impl Service {
     /// Holds a space as it is now, so that its files can be read.
     pub fn take_snapshot(&self, space: &str) -> Result<SnapshotOut> {
-        let full = |held: &BTreeMap<_, _>| {
-            let detail = format!(
-                "{} snapshots are held, at most {SNAPSHOTS_MAX} may be; delete some, or wait: those that nobody reads \
-                 are let go after {} s",
-                held.len(),
-                IDLE_MAX.as_secs()
-            );
-            ApiError::new(Problem::Busy, detail)
-        };
-        if self.snapshots.held().len() >= SNAPSHOTS_MAX {
-            return Err(full(&self.snapshots.held()));
-        }
+        // Before the work, and after it, as others may have been as quick.
+        check_room(&self.snapshots.held())?;
         let snapshot = Arc::new(self.engine().space(&space_name(space)?)?.snapshot()?);
         let id = self.engine().new_id().to_string();
         let mut held = self.snapshots.held();
-        if held.len() >= SNAPSHOTS_MAX {
-            return Err(full(&held));
-        }
+        check_room(&held)?;
         held.insert(id.clone(), (Stopwatch::start(), snapshot.clone()));
         Ok(SnapshotOut::new(id, &snapshot))
     }
@@ -128,6 +116,19 @@ impl Service {
     pub fn backups(&self, space: &str) -> Result<BackupsOut> {
         Ok(self.engine().space(&space_name(space)?)?.backups()?.into())
     }
+}
+
+fn check_room(held: &BTreeMap<String, (Stopwatch, Arc<Snapshot>)>) -> Result<()> {
+    if held.len() < SNAPSHOTS_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} snapshots are held, at most {SNAPSHOTS_MAX} may be; delete some, or wait: those that nobody reads are let \
+         go after {} s",
+        held.len(),
+        IDLE_MAX.as_secs()
+    );
+    Err(ApiError::new(Problem::Busy, detail))
 }
 
 fn no_snapshot(space: &str, id: &str) -> ApiError {

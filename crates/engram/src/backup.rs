@@ -1,7 +1,7 @@
 //! Backups: copies of spaces in a folder or an object store, made while they are written to. A backup is a list of files
 //! (`backups/<id>.json`); the files lie beside it, named by what is in them, so that what two backups share is there once
-//! and a later one copies only what is new. An id is the time in UTC, to the millisecond, and the first eight digits of the SHA-256 of the
-//! list.
+//! and a later one copies only what is new. An id is the time in UTC, to the millisecond, and the first eight digits of
+//! the SHA-256 of the list.
 //!
 //! | object | holds |
 //! |---|---|
@@ -71,7 +71,7 @@ pub struct FileCopy {
 
 impl FileCopy {
     /// Where it lies in the store.
-    fn object(&self) -> String {
+    pub(crate) fn object(&self) -> String {
         match &self.sha256 {
             Some(sha256) => format!("files/{}/{sha256}", sha256.get(..2).unwrap_or("")),
             None => format!("cold/{}", self.name),
@@ -285,55 +285,62 @@ impl Backups {
             if !seen.insert(file.object()) {
                 continue;
             }
-            match self.read(file, &mut |piece| {
-                progress(piece.len() as u64);
-                Ok(())
-            }) {
+            let verified = match file.sha256 {
+                None => self.verify_cold(file).map(|()| progress(file.bytes)),
+                Some(_) => self.read(file, &mut |piece| {
+                    progress(piece.len() as u64);
+                    Ok(())
+                }),
+            };
+            match verified {
                 Err(error) if error.kind() == ErrorKind::Corrupt => findings.push(error.to_string()),
-                read => read?,
+                verified => verified?,
             }
         }
         Ok(findings)
     }
 
-    /// Gives the bytes of a file, piece by piece, and compares them with what was written: they count only when this
-    /// returns Ok.
+    /// Compares a cold file with the checksums that it carries.
+    pub(crate) fn verify_cold(&self, file: &FileCopy) -> Result<()> {
+        self.check_size(file)?;
+        verify_cold(&self.store, &file.object())
+    }
+
+    /// Gives the bytes of a file, piece by piece, and compares their SHA-256 with that of what was written: they count only
+    /// when this returns Ok.
     pub(crate) fn read(&self, file: &FileCopy, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.check_size(file)?;
         let object = file.object();
-        let damaged = |reason: String| {
-            let message = format!(
-                "{object} at {}, which is {}, is damaged: {reason}; delete this object, and the next backup copies it again",
-                self.place, file.name
-            );
-            Err(Error::new(ErrorKind::Corrupt, message))
-        };
-        match self.store.object_bytes(&object)? {
-            None => return damaged("it is gone".into()),
-            Some(bytes) if bytes != file.bytes => {
-                return damaged(format!("it has {bytes} bytes, {} were written", file.bytes));
-            }
-            Some(_) => {}
-        }
-        let Some(sha256) = &file.sha256 else {
-            verify_cold(&self.store, &object)?;
-            return self.pieces(&object, file.bytes, each);
-        };
         let mut hash = Sha256::new();
-        self.pieces(&object, file.bytes, &mut |piece| {
-            hash.update(piece);
-            each(piece)
-        })?;
+        for start in (0..file.bytes).step_by(PIECE_BYTES as usize) {
+            let piece = self.store.read_object(&object, start..file.bytes.min(start + PIECE_BYTES))?;
+            hash.update(&piece);
+            each(&piece)?;
+        }
         match hexadecimal(&hash.finalize()) {
-            found if found == *sha256 => Ok(()),
-            found => damaged(format!("its SHA-256 is {found}")),
+            found if Some(&found) == file.sha256.as_ref() => Ok(()),
+            found => Err(self.damaged(file, format!("its SHA-256 is {found}"))),
         }
     }
 
-    fn pieces(&self, object: &str, bytes: u64, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        for start in (0..bytes).step_by(PIECE_BYTES as usize) {
-            each(&self.store.read_object(object, start..bytes.min(start + PIECE_BYTES))?)?;
+    fn check_size(&self, file: &FileCopy) -> Result<()> {
+        match self.store.object_bytes(&file.object())? {
+            Some(bytes) if bytes == file.bytes => Ok(()),
+            Some(bytes) => {
+                Err(self.damaged(file, format!("it has {bytes} bytes, {} were written", file.bytes)))
+            }
+            None => Err(self.damaged(file, "it is gone".into())),
         }
-        Ok(())
+    }
+
+    fn damaged(&self, file: &FileCopy, reason: String) -> Error {
+        let message = format!(
+            "{} at {}, which is {}, is damaged: {reason}; delete this object, and the next backup copies it again",
+            file.object(),
+            self.place,
+            file.name
+        );
+        Error::new(ErrorKind::Corrupt, message)
     }
 }
 
@@ -449,5 +456,19 @@ impl BackupWriter<'_> {
         // One of the same name holds the same.
         self.backups.store.create_object(&format!("backups/{id}.json"), json.into())?;
         Ok((id, self.backup, self.taken))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_in_the_order_of_time() {
+        let times = [-1_500_000, -1, 0, 999, 1_000, 999_999, 1_000_000, 1_763_683_200_123_456];
+        let ids = times.map(|time| time_of_id(Timestamp(time)));
+        assert_eq!(ids[0], "1969-12-31T23-59-58-500Z");
+        assert_eq!(ids[7], "2025-11-21T00-00-00-123Z");
+        assert!(ids.is_sorted(), "{ids:?}");
     }
 }

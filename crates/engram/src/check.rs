@@ -53,8 +53,8 @@ impl Checked {
 
 /// Reads every byte of a folder's spaces, or of one: each checksum, whether every payload is where the log says it is and is
 /// what was stored, whether words, names and index fit the memories. With `repair`, what is derived and does not fit is made
-/// anew; nothing else is changed, but that opening the folder finishes what a crash interrupted. Tells `progress` the name of each space. Cost: all of it is read once, and every text is
-/// analysed.
+/// anew; nothing else is changed, but that opening the folder finishes what a crash interrupted. Tells `progress` the name
+/// of each space. Cost: all of it is read once, and every text is analysed.
 ///
 /// # Errors
 /// `Locked` where the folder is in use; `NotFound` where it has no such space; `Busy` where the cold tier does not answer;

@@ -6,7 +6,7 @@ use crate::cold::Cold;
 use crate::engine::Shared;
 use crate::error::{ErrorKind, Result};
 use engram_core::id::SpaceName;
-use engram_storage::names;
+use engram_storage::{Vfs, names};
 use std::path::{Path, PathBuf};
 
 /// In a space's folder: its deletion has been decided, whatever else is still there.
@@ -67,10 +67,7 @@ impl Shared {
     fn erase(&self, dir: &Path) -> Result<()> {
         let vfs = &self.options.vfs;
         let cold_files = names::read(&**vfs, &dir.join(DELETED))?;
-        for file in vfs.list(dir)?.into_iter().filter(|file| file != DELETED) {
-            vfs.remove_file(&dir.join(file))?;
-        }
-        vfs.sync_dir(dir)?;
+        empty(&**vfs, dir)?;
         let left = self.delete_cold(&cold_files);
         if let Some(first) = left.first() {
             let mut has_erased = self.has_erased.lock();
@@ -141,4 +138,12 @@ impl Shared {
     fn erased_dir(&self) -> PathBuf {
         self.options.data_dir.join(ERASED)
     }
+}
+
+/// Removes all from the folder of a space but the mark of its deletion.
+pub(crate) fn empty(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    for file in vfs.list(dir)?.into_iter().filter(|file| file != DELETED) {
+        vfs.remove_file(&dir.join(file))?;
+    }
+    Ok(vfs.sync_dir(dir)?)
 }

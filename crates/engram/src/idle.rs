@@ -1,9 +1,9 @@
-//! Sleep: a space that nobody holds and that was not asked for some time is synced, gets a checkpoint where anything was
+//! Sleep: a small space that nobody holds and nobody asked for in some time is synced, gets a checkpoint where anything was
 //! written since it was opened, and leaves memory; its files are closed. The next request opens it again. What stays of it
-//! is its summary, some hundred bytes. Where too many are open, those sleep that were not asked for the longest, small
-//! ones first, because they wake fast. There is one instance of a space at a time: it goes only under the lock of its
-//! cell, through which alone it can be had, and only while nobody else has it. What is lost is how often recalls showed
-//! its memories since the last checkpoint, as with every end of a process.
+//! is its summary, some hundred bytes. Where too many are open, those sleep that were asked for longest ago, small ones
+//! first, because they wake fast, then large ones, too. There is one instance of a space at a time: it goes only under the
+//! lock of its cell, through which alone it can be had, and only while nobody else has it. What is lost is how often recalls
+//! showed its memories since the last checkpoint, as with every end of a process.
 
 use crate::engine::{Shared, close_space};
 use crate::error::Result;

@@ -1,8 +1,8 @@
 //! From a backup to a folder that an engine opens.
 
 use crate::backup::{Backup, Backups, FileCopy, SpaceCopy, verify_cold};
-use crate::deletion::{DELETED, ERASED};
-use crate::engine::{Held, Options, held};
+use crate::deletion::{DELETED, ERASED, empty};
+use crate::engine::{Engine, Held, Options, held};
 use crate::error::{Error, ErrorKind, Result};
 use crate::receipt::{BACKUPS, NotedBackup};
 use engram_core::error::shown;
@@ -17,6 +17,8 @@ use std::path::Path;
 pub struct Restored {
     /// Spaces.
     pub spaces: u64,
+    /// Memories in them: each was read.
+    pub memories: u64,
     /// Files.
     pub files: u64,
     /// Their bytes.
@@ -44,7 +46,7 @@ impl Backups {
         let (vfs, folder) = (&*options.vfs, options.data_dir.join("spaces"));
         let chosen = chosen(backup, only)?;
         vfs.create_dir_all(&folder)?;
-        let _lock = vfs.try_lock(&options.data_dir.join("lock"), "engram restore")?;
+        let lock = vfs.try_lock(&options.data_dir.join("lock"), "engram restore")?;
         for (name, copy) in &chosen {
             if held(vfs, &folder.join(name.as_str()))? != Held::Nothing {
                 let message = format!(
@@ -77,6 +79,8 @@ impl Backups {
             vfs.sync_dir(&folder)?;
             restored.spaces += 1;
         }
+        drop(lock);
+        restored.memories = count(options, &chosen)?;
         Ok(restored)
     }
 
@@ -122,18 +126,26 @@ impl Backups {
 
     /// Returns whether it was there.
     fn restore_cold(&self, file: &FileCopy, cold: &ColdStore, progress: &mut dyn FnMut(u64)) -> Result<bool> {
-        let object = format!("cold/{}", file.name);
         // Before anything is written, and of one that is there: what is damaged is put right.
-        verify_cold(&self.store, &object)?;
+        self.verify_cold(file)?;
         let is_there =
             cold.object_bytes(&file.name)? == Some(file.bytes) && verify_cold(cold, &file.name).is_ok();
         if !is_there {
+            let object = file.object();
             cold.write_object(&file.name, file.bytes, &mut |range| self.store.read_object(&object, range))?;
             verify_cold(cold, &file.name)?;
         }
         progress(file.bytes);
         Ok(is_there)
     }
+}
+
+/// Reads the restored spaces, and counts their memories. Leaves all as it is: another folder may be using the cold files.
+fn count(options: &Options, chosen: &[(SpaceName, &SpaceCopy)]) -> Result<u64> {
+    let engine = Engine::open(Options { background_threads: 0, ..options.clone() })?;
+    let memories = chosen.iter().map(|(name, _)| Ok(engine.space(name)?.summary().memories as u64)).sum();
+    engine.abandon();
+    memories
 }
 
 /// Takes cold files that are wanted again off the lists of those that are still to be deleted.
@@ -164,10 +176,7 @@ fn begin_space(vfs: &dyn Vfs, dir: &Path, from: NotedBackup) -> Result<()> {
         drop(vfs.create(&dir.join(DELETED))?);
     }
     vfs.sync_dir(dir)?;
-    for file in vfs.list(dir)?.into_iter().filter(|file| file != DELETED) {
-        vfs.remove_file(&dir.join(file))?;
-    }
-    vfs.sync_dir(dir)?;
+    empty(vfs, dir)?;
     let noted = vfs.create(&dir.join(BACKUPS))?;
     noted.write_at(0, &serde_json::to_vec_pretty(&[from]).expect("texts can be written"))?;
     Ok(noted.sync()?)

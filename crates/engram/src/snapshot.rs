@@ -1,8 +1,7 @@
 //! A space as of one moment: its files, held readable while it goes on. What a backup copies.
 
-use crate::cold::Cold;
 use crate::error::{Error, ErrorKind, Result};
-use crate::space::{LogState, Space, no_cold_tier};
+use crate::space::{LogState, Space};
 use engram_storage::{File, LogPosition, checkpoint, segment};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -72,10 +71,7 @@ impl Snapshot {
     /// # Errors
     /// `Invalid` where the file has not so many bytes; those of the disk; `Busy` where the cold tier is away.
     pub fn read(&self, at: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let Some(file) = self.files.get(at) else {
-            let message = format!("the snapshot has {} files, there is none at {at}", self.files.len());
-            return Err(Error::new(ErrorKind::NotFound, message));
-        };
+        let file = self.file(at)?;
         let end = offset.saturating_add(buffer.len() as u64);
         if end > file.bytes {
             let message = format!("{} has {} bytes, byte {end} was asked for", file.name, file.bytes);
@@ -84,7 +80,7 @@ impl Snapshot {
         let read = match &file.file {
             Some(open) => open.read_at(offset, buffer)?,
             None => {
-                let bytes = cold_of(&self.space, &file.name)?.read_bytes(&file.name, offset..end)?;
+                let bytes = self.space.cold_with(&file.name)?.read_bytes(&file.name, offset..end)?;
                 let read = bytes.len().min(buffer.len());
                 buffer[..read].copy_from_slice(&bytes[..read]);
                 read
@@ -103,7 +99,7 @@ impl Snapshot {
     /// # Errors
     /// As `read`.
     pub fn sha256(&self, at: usize) -> Result<&str> {
-        let Some(file) = self.files.get(at) else { return self.read(at, 0, &mut []).map(|()| "") };
+        let file = self.file(at)?;
         if let Some(sha256) = file.sha256.get() {
             return Ok(sha256);
         }
@@ -116,15 +112,20 @@ impl Snapshot {
         }
         Ok(file.sha256.get_or_init(|| hexadecimal(&hash.finalize())))
     }
-}
 
-impl Snapshot {
+    fn file(&self, at: usize) -> Result<&SnapshotFile> {
+        self.files.get(at).ok_or_else(|| {
+            let message = format!("the snapshot has {} files, there is none at {at}", self.files.len());
+            Error::new(ErrorKind::NotFound, message)
+        })
+    }
+
     /// Adds cold files, given with how many payloads lie in each. One without any may be unfinished, or gone.
     fn add_cold(&mut self, files: Vec<(String, u64)>) -> Result<()> {
         if files.is_empty() {
             return Ok(());
         }
-        let listed = cold_of(&self.space, &files[0].0)?.list(&format!("{}/", self.space.name()))?;
+        let listed = self.space.cold_with(&files[0].0)?.list(&format!("{}/", self.space.name()))?;
         for (name, memories) in files {
             match listed.binary_search_by(|(listed, _)| listed.cmp(&name)) {
                 Ok(at) => {
@@ -218,10 +219,6 @@ impl Space {
             }
         }
     }
-}
-
-fn cold_of<'a>(space: &'a Space, file: &str) -> Result<&'a Cold> {
-    space.shared.tiers.cold.as_ref().ok_or_else(|| no_cold_tier(file))
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {

@@ -36,7 +36,7 @@ mod payloads;
 mod selection;
 mod uses;
 
-pub(crate) use payloads::{Seen, bring_all, look, no_cold_tier};
+pub(crate) use payloads::{Seen, bring_all, look};
 pub use selection::Selection;
 pub use uses::Usage;
 

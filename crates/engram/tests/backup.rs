@@ -225,6 +225,33 @@ fn what_was_to_be_deleted_and_is_restored_stays() {
 }
 
 #[test]
+fn a_restore_beside_the_space_itself_leaves_its_cold_files_alone() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let space = fill(&engine, 0..200);
+    // Some cold files have nothing left in them, and would be deleted next.
+    for at in 0..150 {
+        space.delete(&id(at)).unwrap();
+    }
+    let cold_files = || {
+        let mut files = walk(&place.path("cold"));
+        files.sort();
+        files
+    };
+    let before = cold_files();
+    let (newest, backup, _) = back_up(&place.backups(), 1, &space.snapshot().unwrap());
+    let options = place.options("restored", "cold");
+    let restored = place.backups().restore(&newest, &backup, None, &options, &mut |_| {}).unwrap();
+    assert_eq!((restored.memories, restored.cold_there), (50, before.len() as u64));
+    assert_eq!(cold_files(), before);
+    // Whoever works on the folder would not.
+    let engine = Engine::open(options).unwrap();
+    engine.space(&name()).unwrap();
+    engine.close().unwrap();
+    assert_ne!(cold_files(), before);
+}
+
+#[test]
 fn names_that_lead_elsewhere_are_refused() {
     let place = Place::new();
     let engine = Engine::open(place.options("data", "cold")).unwrap();

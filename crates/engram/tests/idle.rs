@@ -4,7 +4,8 @@
 
 use engram::clock::Clock;
 use engram::{
-    Cue, Engine, NewMemory, Options, RecallOptions, Selection, Space, SpaceName, StoreOptions, Timestamp,
+    Cue, Engine, ErrorKind, NewMemory, Options, RecallOptions, Selection, Space, SpaceName, StoreOptions,
+    Timestamp,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -167,4 +168,29 @@ fn writers_that_meet_sleepers_lose_nothing() {
     assert_eq!(count(&engine), 240);
     drop(engine);
     assert_eq!(count(&Engine::open(options).unwrap()), 240);
+}
+
+#[test]
+fn one_whose_deletion_failed_stays_awake_and_takes_nothing_in() {
+    let (folder, now) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(0)));
+    let engine = open(folder.path(), &now);
+    fill(&engine, 0..1);
+    let dir = folder.path().join("spaces/s0");
+    // What is in the way: a folder is not removed as files are.
+    std::fs::create_dir(dir.join("mine")).unwrap();
+    engine.delete_space(&name(0)).unwrap_err();
+    now.store(6 * MINUTE, Ordering::Relaxed);
+    engine.work_off();
+    assert!(engine.summaries().iter().any(|summary| summary.name == name(0)), "it does not sleep");
+    let space = engine.space(&name(0)).unwrap();
+    let memory = NewMemory { content: Some("too late".into()), ..NewMemory::default() };
+    let refused = space.store(vec![memory], &StoreOptions::default()).unwrap_err();
+    assert!(refused.kind() == ErrorKind::Closed && refused.to_string().contains("deletion"), "{refused:?}");
+    drop(space);
+    let mut left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["DELETED", "mine"], "nothing was written beside its mark");
+    std::fs::remove_dir(dir.join("mine")).unwrap();
+    engine.delete_space(&name(0)).unwrap();
+    assert!(!dir.exists());
 }

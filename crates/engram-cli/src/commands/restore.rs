@@ -1,7 +1,7 @@
 //! `engram restore`: brings spaces back from a backup into a folder that no server has open.
 
 use crate::args::{space_name, time};
-use crate::backend::{Backend, options_of};
+use crate::backend::options_of;
 use crate::fault::{Result, failed, usage};
 use crate::screen::{Screen, counted, faint, grouped, note, progress, sized};
 use clap::Args;
@@ -93,18 +93,11 @@ impl Restore {
                 counted(restored.cold_there, "file", "files")
             ));
         }
-        // Who reads them knows that they can be read.
-        let restored_spaces = backup.spaces.iter().map(|space| &space.name);
-        let names: Vec<&String> =
-            restored_spaces.filter(|name| only.as_ref().is_none_or(|only| only.as_str() == *name)).collect();
-        let memories = Backend::open_engine(options)?.with(|backend| {
-            names.iter().map(|name| Ok(backend.space(name)?.memories)).sum::<Result<u64>>()
-        })?;
         if self.json {
             return screen.json(&Report {
                 backup: id,
                 spaces: restored.spaces,
-                memories,
+                memories: restored.memories,
                 files: restored.files,
                 bytes: restored.bytes,
                 cold_files_there: restored.cold_there,
@@ -113,7 +106,7 @@ impl Restore {
         screen.line(format_args!(
             "restored {} with {} from backup {id} into {}: {}, {}",
             counted(restored.spaces, "space", "spaces"),
-            counted(memories, "memory", "memories"),
+            counted(restored.memories, "memory", "memories"),
             dir.display(),
             counted(restored.files, "file", "files"),
             sized(restored.bytes)

@@ -2,6 +2,7 @@
 //! asks for in one go; what moved meanwhile is found where it is then.
 
 use super::{Recalled, Space};
+use crate::cold::Cold;
 use crate::error::{Error, ErrorKind, Result};
 use engram_core::Slot;
 use engram_core::error::Error as ModelError;
@@ -123,7 +124,7 @@ impl Space {
         let files: Vec<(String, _)> =
             files.into_iter().map(|((_, file), wanted)| (file.to_string(), wanted)).collect();
         for (file, wanted) in files {
-            let cold = self.shared.tiers.cold.as_ref().ok_or_else(|| no_cold_tier(&file))?;
+            let cold = self.cold_with(&file)?;
             let rows: Vec<u32> = wanted.iter().map(|wanted| wanted.row).collect();
             for (wanted, row) in wanted.into_iter().zip(cold.read(&file, &rows)?) {
                 let (memory, seen) = &mut found[wanted.at];
@@ -135,6 +136,16 @@ impl Space {
             }
         }
         Ok(())
+    }
+
+    /// The cold tier, for a file in it.
+    pub(crate) fn cold_with(&self, file: &str) -> Result<&Cold> {
+        self.shared.tiers.cold.as_ref().ok_or_else(|| {
+            let message = format!(
+                "{file} is in the cold tier, and this configuration has none; set storage.cold_tier_endpoint as it was"
+            );
+            Error::new(ErrorKind::Invalid, message)
+        })
     }
 
     /// Looks again at what is still away. Returns whether anything is another memory, or elsewhere, by now.
@@ -234,13 +245,6 @@ pub(crate) fn bring_all(state: &mut SpaceState, found: Vec<Found>) {
     for (memory, Seen { slot, version, .. }) in found {
         state.bring(slot, version, memory.content, memory.embedding.as_deref());
     }
-}
-
-pub(crate) fn no_cold_tier(file: &str) -> Error {
-    let message = format!(
-        "{file} is in the cold tier, and this configuration has none; set storage.cold_tier_endpoint as it was"
-    );
-    Error::new(ErrorKind::Invalid, message)
 }
 
 /// Why the payload of a memory cannot be used that was read from `place`.
