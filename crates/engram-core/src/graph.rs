@@ -8,6 +8,7 @@ use crate::learned::Learned;
 use crate::lexicon::Posting;
 use crate::ragged::Ragged;
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 /// Index of a context or an entity in the graph's arrays; reused after removal.
 pub type HubId = u32;
@@ -28,7 +29,7 @@ pub struct Place {
 /// A session, conversation or document with its memories in order.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
-    name: Box<str>,
+    name: Arc<str>,
     /// Ordered.
     members: Vec<Place>,
     /// Terms of all members, with repeats.
@@ -39,7 +40,7 @@ pub struct Context {
 #[derive(Debug, Clone, Default)]
 pub struct Entity {
     /// As compared: lower case, single spaces.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Memories in which it stands as a name, and does not only open a sentence.
     pub named: u32,
     /// Who mentions it how often, ordered by slot; 0 where it only opens a sentence.
@@ -98,8 +99,8 @@ pub struct Edge {
 /// The kinds of links that there are.
 #[derive(Debug, Clone, Default)]
 struct Kinds {
-    ids: FxHashMap<Box<str>, KindId>,
-    names: Vec<Box<str>>,
+    ids: FxHashMap<Arc<str>, KindId>,
+    names: Vec<Arc<str>>,
     free: Vec<KindId>,
     /// By id: links of that kind, each once.
     links: Vec<usize>,
@@ -135,7 +136,7 @@ struct Waiting {
 /// The association graph of a space.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    context_ids: FxHashMap<Box<str>, HubId>,
+    context_ids: FxHashMap<Arc<str>, HubId>,
     contexts: Vec<Context>,
     contexts_free: Vec<HubId>,
     /// By slot.
@@ -143,9 +144,11 @@ pub struct Graph {
     /// Pairs of neighbours over all contexts.
     adjacent_pairs: usize,
 
-    entity_ids: FxHashMap<Box<str>, HubId>,
+    entity_ids: FxHashMap<Arc<str>, HubId>,
     entities: Vec<Entity>,
     entities_free: Vec<HubId>,
+    /// Entities that nobody mentions stay until `drop_bare`.
+    keeps_bare: bool,
     /// By slot: entity and mentions, ordered by entity.
     entities_of: Ragged<(HubId, u32)>,
 
@@ -279,28 +282,51 @@ impl Graph {
         self.adjacent_pairs
     }
 
-    /// Notes that the memory in `slot` mentions these names.
-    pub fn mention(&mut self, slot: Slot, mentions: &[(Box<str>, u32)]) {
-        for (name, count) in mentions {
-            let id = hub(
-                &mut self.entity_ids,
-                &mut self.entities,
-                &mut self.entities_free,
-                name,
-                |entity, name| {
-                    entity.name = name;
-                },
-            );
+    /// The id of a name, for a memory that is noted to mention it next.
+    pub fn entity_id(&mut self, name: &str) -> HubId {
+        hub(&mut self.entity_ids, &mut self.entities, &mut self.entities_free, name, |entity, name| {
+            entity.name = name;
+        })
+    }
+
+    /// The id of a name, which stays its own until `drop_bare`, whoever mentions it or does not.
+    pub fn lasting_entity_id(&mut self, name: &str) -> HubId {
+        self.keeps_bare = true;
+        self.entity_id(name)
+    }
+
+    /// Drops the names that nobody mentions.
+    pub fn drop_bare(&mut self) {
+        if std::mem::take(&mut self.keeps_bare) {
+            let ids = self.entity_ids.values().copied();
+            let mut bare: Vec<HubId> =
+                ids.filter(|id| self.entities[*id as usize].holders.is_empty()).collect();
+            bare.sort_unstable();
+            bare.into_iter().for_each(|id| self.drop_entity(id));
+        }
+    }
+
+    fn drop_entity(&mut self, id: HubId) {
+        self.entity_ids.remove(&std::mem::take(&mut self.entities[id as usize].name));
+        self.entities_free.push(id);
+    }
+
+    /// Notes that the memory in `slot` mentions these names, each once.
+    pub fn mention(&mut self, slot: Slot, mentions: &[(HubId, u32)]) {
+        for &(id, count) in mentions {
             let entity = &mut self.entities[id as usize];
-            entity.named += u32::from(*count > 0);
-            entity.weight += weight_units(*count);
+            entity.named += u32::from(count > 0);
+            entity.weight += weight_units(count);
             let holders = &mut entity.holders;
-            holders.insert(
-                holders.partition_point(|holder| holder.slot < slot),
-                Posting { slot, count: *count },
-            );
+            // Nearly always the last.
+            let is_last = holders.last().is_none_or(|last| last.slot < slot);
+            let at = match is_last {
+                true => holders.len(),
+                false => holders.partition_point(|holder| holder.slot < slot),
+            };
+            holders.insert(at, Posting { slot, count });
             let own = self.entities_of.get(slot);
-            self.entities_of.insert(slot, own.partition_point(|(other, _)| *other < id), (id, *count));
+            self.entities_of.insert(slot, own.partition_point(|(other, _)| *other < id), (id, count));
         }
     }
 
@@ -313,9 +339,8 @@ impl Graph {
             let gone = entity.holders.remove(at.expect("who mentions it is among its holders"));
             entity.named -= u32::from(gone.count > 0);
             entity.weight -= weight_units(gone.count);
-            if entity.holders.is_empty() {
-                self.entity_ids.remove(&std::mem::take(&mut entity.name));
-                self.entities_free.push(id);
+            if entity.holders.is_empty() && !self.keeps_bare {
+                self.drop_entity(id);
             }
         }
     }
@@ -384,6 +409,9 @@ impl Graph {
 
     /// Connects the links that were waiting for `id`, which now stands in `slot`.
     pub fn arrive(&mut self, id: &MemoryId, slot: Slot) {
+        if self.waiting.is_empty() {
+            return;
+        }
         for waiting in self.waiting.remove(id).unwrap_or_default() {
             self.connect(waiting.from, slot, waiting.kind, waiting.weight);
         }
@@ -507,11 +535,11 @@ impl Graph {
 
 /// Finds the hub called `name` or makes it, in a freed place where there is one.
 fn hub<T: Default>(
-    ids: &mut FxHashMap<Box<str>, HubId>,
+    ids: &mut FxHashMap<Arc<str>, HubId>,
     hubs: &mut Vec<T>,
     free: &mut Vec<HubId>,
     name: &str,
-    rename: impl FnOnce(&mut T, Box<str>),
+    rename: impl FnOnce(&mut T, Arc<str>),
 ) -> HubId {
     if let Some(id) = ids.get(name) {
         return *id;
@@ -520,7 +548,8 @@ fn hub<T: Default>(
         hubs.push(T::default());
         hubs.len() as HubId - 1
     });
-    rename(&mut hubs[id as usize], name.into());
-    ids.insert(name.into(), id);
+    let name: Arc<str> = name.into();
+    rename(&mut hubs[id as usize], name.clone());
+    ids.insert(name, id);
     id
 }

@@ -312,8 +312,9 @@ impl Postings {
         if slots.len() == slots.capacity() && slots.len() >= GROWS_SLOWLY_FROM {
             slots.reserve_exact(slots.len() / 8);
         }
-        // Nearly always at the end.
-        let at = slots.partition_point(|&slot| slot < posting.slot);
+        // Nearly always at the end, which is known without looking at the rest.
+        let is_last = slots.last().is_none_or(|&last| last < posting.slot);
+        let at = if is_last { slots.len() } else { slots.partition_point(|&slot| slot < posting.slot) };
         slots.insert(at, posting.slot);
         if posting.count != 1 {
             repeats.insert(repeats.partition_point(|repeat| repeat.slot < posting.slot), posting);
@@ -381,24 +382,56 @@ pub struct Lexicon {
     free: Vec<TermId>,
     lengths_sum: u64,
     memories: usize,
+    /// Terms that nobody holds stay until `drop_bare`.
+    keeps_bare: bool,
 }
 
 impl Lexicon {
-    /// Adds the terms of the memory in `slot`, which holds none yet. Returns how many they are, with repeats, and which.
-    pub fn insert(&mut self, slot: Slot, counts: &[(Box<str>, u32)]) -> (u32, TermList) {
+    /// Adds the terms of the memory in `slot`, which holds none yet: each once, with how often. Returns how many they
+    /// are, with repeats, and which.
+    pub fn insert(&mut self, slot: Slot, counts: &[(TermId, u32)]) -> (u32, TermList) {
         let length = counts.iter().map(|(_, count)| count).sum::<u32>();
         self.lengths_sum += u64::from(length);
         self.memories += usize::from(length > 0);
-        let mut ids = Vec::with_capacity(counts.len());
-        for (term, count) in counts {
-            let id = match self.ids.get(&**term) {
-                Some(&id) => id,
-                None => self.add(term),
-            };
-            self.postings[id as usize].insert(Posting { slot, count: *count });
-            ids.push(id);
+        for &(id, count) in counts {
+            self.postings[id as usize].insert(Posting { slot, count });
         }
-        (length, TermList::new(ids))
+        (length, TermList::new(counts.iter().map(|(id, _)| *id).collect()))
+    }
+
+    /// The id of a term, for a memory that is inserted next.
+    pub fn id(&mut self, term: &str) -> TermId {
+        match self.ids.get(term) {
+            Some(&id) => id,
+            None => self.add(term.into()),
+        }
+    }
+
+    /// The id of a term, which stays its own until `drop_bare`, whoever holds it or does not.
+    pub fn lasting_id(&mut self, term: Arc<str>) -> TermId {
+        self.keeps_bare = true;
+        match self.ids.get(&term) {
+            Some(&id) => id,
+            None => self.add(term),
+        }
+    }
+
+    /// Drops the terms that nobody holds.
+    pub fn drop_bare(&mut self) {
+        if std::mem::take(&mut self.keeps_bare) {
+            let bare = |id: &TermId| {
+                let is_named = self.ids.get(&self.names[*id as usize]) == Some(id);
+                is_named && self.postings[*id as usize].is_empty()
+            };
+            let bare: Vec<TermId> = (0..self.postings.len() as TermId).filter(bare).collect();
+            bare.into_iter().for_each(|id| self.drop_term(id));
+        }
+    }
+
+    fn drop_term(&mut self, id: TermId) {
+        self.postings[id as usize] = Postings::default();
+        self.ids.remove(&self.names[id as usize]);
+        self.free.push(id);
     }
 
     /// Takes the memory in `slot` out, which has these terms.
@@ -409,16 +442,13 @@ impl Lexicon {
         for id in terms.iter() {
             let list = &mut self.postings[id as usize];
             list.remove(slot);
-            if list.is_empty() {
-                *list = Postings::default();
-                self.ids.remove(&self.names[id as usize]);
-                self.free.push(id);
+            if list.is_empty() && !self.keeps_bare {
+                self.drop_term(id);
             }
         }
     }
 
-    fn add(&mut self, term: &str) -> TermId {
-        let name: Arc<str> = term.into();
+    fn add(&mut self, name: Arc<str>) -> TermId {
         let id = self.free.pop().unwrap_or(self.postings.len() as TermId);
         if id as usize == self.postings.len() {
             self.postings.push(Postings::default());
@@ -429,12 +459,9 @@ impl Lexicon {
         id
     }
 
-    /// The terms of these ids with how often the memory in `slot` has them, ordered by term.
-    pub fn counts(&self, slot: Slot, terms: &TermList) -> Vec<(Box<str>, u32)> {
-        let count = |id: TermId| (Box::from(&*self.names[id as usize]), self.postings(id).count(slot));
-        let mut counts: Vec<_> = terms.iter().map(count).collect();
-        counts.sort_unstable();
-        counts
+    /// The terms of these ids with their names and how often the memory in `slot` has them, ordered by id.
+    pub fn counts(&self, slot: Slot, terms: &TermList) -> impl Iterator<Item = (TermId, &Arc<str>, u32)> {
+        terms.iter().map(move |id| (id, &self.names[id as usize], self.postings(id).count(slot)))
     }
 
     /// The id of a term that memories hold.
@@ -552,11 +579,16 @@ mod tests {
 
     #[test]
     fn removal_leaves_no_trace() {
-        let of = |text: &str| counted(terms(text, Language::Auto));
         let mut lexicon = Lexicon::default();
-        let third = lexicon.insert(3, &of("rain rain snow")).1;
-        let first = lexicon.insert(1, &of("rain")).1;
-        assert_eq!(lexicon.counts(3, &third), of("rain rain snow"));
+        let insert = |lexicon: &mut Lexicon, slot, text: &str| {
+            let counts = counted(terms(text, Language::Auto));
+            let ids: Vec<_> = counts.iter().map(|(term, count)| (lexicon.id(term), *count)).collect();
+            lexicon.insert(slot, &ids).1
+        };
+        let third = insert(&mut lexicon, 3, "rain rain snow");
+        let first = insert(&mut lexicon, 1, "rain");
+        let counts: Vec<_> = lexicon.counts(3, &third).map(|(_, term, count)| (&**term, count)).collect();
+        assert_eq!(counts, [("rain", 2), ("snow", 1)]);
         assert_eq!(lexicon.dump()[0].1, [Posting { slot: 1, count: 1 }, Posting { slot: 3, count: 2 }]);
         let rain = lexicon.postings_of("rain");
         assert_eq!([0, 1, 2, 3].map(|slot| rain.count(slot)), [0, 1, 0, 2]);
@@ -566,6 +598,21 @@ mod tests {
         assert_eq!(lexicon.dump(), [("rain", vec![Posting { slot: 1, count: 1 }])]);
         lexicon.remove(1, &first);
         assert_eq!((lexicon.terms(), lexicon.memories(), lexicon.length_mean()), (0, 0, 1.0));
+    }
+
+    #[test]
+    fn ids_last_until_bare_terms_are_dropped() {
+        let mut lexicon = Lexicon::default();
+        let [rain, snow, sun] = ["rain", "snow", "sun"].map(|term| lexicon.lasting_id(term.into()));
+        let terms = lexicon.insert(0, &[(rain, 1), (sun, 1)]).1;
+        lexicon.remove(0, &terms);
+        assert_eq!([lexicon.id("hail"), lexicon.id("rain")], [3, rain]);
+        lexicon.insert(1, &[(sun, 2)]);
+        lexicon.drop_bare();
+        assert_eq!(lexicon.dump(), [("sun", vec![Posting { slot: 1, count: 2 }])]);
+        assert!([rain, snow, 3].contains(&lexicon.id("fog")));
+        lexicon.drop_bare();
+        assert_eq!(lexicon.terms(), 2, "only while ids were to last");
     }
 
     #[test]

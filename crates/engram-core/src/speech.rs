@@ -158,20 +158,23 @@ impl Speeches {
         if self.by_slot.len() <= slot as usize {
             self.by_slot.resize(slot as usize + 1, Told::default());
         }
-        let speaker = speech.speaker.as_ref().map(|name| {
-            let id = *self.ids.entry(name.clone()).or_insert_with(|| {
-                self.free.pop().unwrap_or_else(|| {
-                    self.speakers.push(Speaker::default());
-                    self.speakers.len() as SpeakerId - 1
-                })
-            });
-            let speaker = &mut self.speakers[id as usize];
-            speaker.name = name.clone();
-            speaker.memories += 1;
+        let speaker = speech.speaker.as_deref().map(|name| {
+            let id = self.ids.get(name).copied().unwrap_or_else(|| self.add(name));
+            self.speakers[id as usize].memories += 1;
             id
         });
         self.by_slot[slot as usize] =
             Told { speaker, questions: speech.questions, tells_time: speech.tells_time };
+    }
+
+    fn add(&mut self, name: &str) -> SpeakerId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.speakers.push(Speaker::default());
+            self.speakers.len() as SpeakerId - 1
+        });
+        self.speakers[id as usize].name = name.into();
+        self.ids.insert(name.into(), id);
+        id
     }
 
     /// Forgets the memory in `slot`.

@@ -23,8 +23,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod numbers;
 mod payload;
+mod placing;
 
+pub use numbers::{Names, NewNames, Numbered, Numbers};
 use payload::{Kept, Payloads};
 pub use payload::{Stub, Tiers, Use, fingerprint};
 
@@ -230,9 +233,6 @@ pub struct Saved {
     pub heat: Heat,
 }
 
-/// Heat beyond which a saved one is damaged: the clock would end some million half-lives from now.
-const HEAT_SAVED_MAX: u32 = u32::MAX / 2;
-
 /// Everything that is known of a space.
 #[derive(Debug, Clone)]
 pub struct SpaceState {
@@ -345,6 +345,7 @@ impl SpaceState {
         }
         // Only in recovery, from a checkpoint that was written while the space was emptied and settled anew. What cannot be
         // read at once is deleted: the log does the same, for otherwise the language could not have changed.
+        self.derive_orders();
         let all: Vec<Slot> = self.arrivals.values().copied().collect();
         let places: Vec<_> = all
             .into_iter()
@@ -358,10 +359,10 @@ impl SpaceState {
         for (slot, arrival, version, memory, uses, _) in places {
             let Ok(memory) = memory else { continue };
             let analysis = Analysis::of(&memory, &settings);
-            self.place(slot, arrival, version, memory, &analysis, None);
-            self.record_mut(slot).uses = uses;
+            let heat = Heat::new(&self.payloads.clock);
+            self.place_saved(Saved { slot, arrival, version, uses, heat }, memory, &analysis, None);
         }
-        self.finish_placing();
+        self.derive_orders();
     }
 
     fn remember_key(&mut self, version: u64, keyed: Keyed) {
@@ -398,8 +399,9 @@ impl SpaceState {
             }
         }
         let slot = known.or_else(|| self.free.pop()).unwrap_or(self.records.len() as Slot);
-        self.place(slot, arrival, version, memory, analysis, None);
-        self.record_mut(slot).uses = uses.unwrap_or_default();
+        let heat = Heat::new(&self.payloads.clock);
+        let uses = uses.unwrap_or_default();
+        self.place(Saved { slot, arrival, version, uses, heat }, memory, analysis);
     }
 
     fn reinforce(&mut self, version: u64, id: &MemoryId, outcome: Outcome, at: Timestamp, teaches: bool) {
@@ -442,37 +444,35 @@ impl SpaceState {
         }
     }
 
-    /// Puts a memory from a checkpoint into its slot; live changes come through `apply`. A checkpoint is written while
-    /// changes go on, so it may hold a memory twice, or two that had the slot in turn: the later counts. Ends with
-    /// `finish_placing`. With a stub the memory comes without its payload, and its analysis with nothing that needs it.
-    pub fn place_saved(&mut self, at: Saved, memory: Memory, analysis: &Analysis, stub: Option<&Stub>) {
-        let Saved { slot, arrival, version, uses, heat } = at;
-        let occupant = self.get(slot).map(|record| record.memory.id.clone());
-        for id in [Some(memory.id.clone()), occupant].into_iter().flatten() {
-            self.delete(&id);
+    fn place(&mut self, at: Saved, memory: Memory, analysis: &Analysis) {
+        let (slot, arrival) = (at.slot, at.arrival);
+        let numbered = self.number(analysis);
+        self.put(at, memory, &numbered, analysis.embedding.as_deref(), None);
+        self.arrivals.insert(arrival, slot);
+        self.graph.learned_mut().place(arrival, slot);
+        let memory = &self.record(slot).memory;
+        let is_concept = concepts::is_made(memory);
+        if !is_concept {
+            self.times.insert((memory.occurred_at, slot));
         }
-        self.payloads.clock.advance_to(heat.until().min(HEAT_SAVED_MAX));
-        self.place(slot, arrival, version, memory, analysis, stub);
-        self.record_mut(slot).uses = uses;
-        self.recount(slot, |state, slot| state.record_mut(slot).kept.heat = heat);
+        if self.has_vector(slot) {
+            self.unindexed.insert(slot);
+        }
+        self.rescale_around(slot);
+        let concepts: Vec<Slot> = self.concepts.all_of(slot).chain(is_concept.then_some(slot)).collect();
+        concepts.into_iter().for_each(|concept| self.direct(concept));
     }
 
-    /// Makes the slots that nothing was placed into free for use.
-    pub fn finish_placing(&mut self) {
-        let records = &self.records;
-        self.free =
-            (0..records.len() as Slot).rev().filter(|&slot| records[slot as usize].is_none()).collect();
-    }
-
-    fn place(
+    /// Puts a memory into a slot that is free, with all that does not depend on its order among others.
+    fn put(
         &mut self,
-        slot: Slot,
-        arrival: u64,
-        version: u64,
+        at: Saved,
         mut memory: Memory,
-        analysis: &Analysis,
+        numbered: &Numbered,
+        derived: Option<&[f32]>,
         stub: Option<&Stub>,
     ) {
+        let Saved { slot, arrival, version, uses, heat } = at;
         if self.records.len() <= slot as usize {
             self.records.resize_with(slot as usize + 1, || None);
             self.window_scales.resize(slot as usize + 1, 0.0);
@@ -482,28 +482,27 @@ impl SpaceState {
         if is_concept {
             memory.embedding = None;
             self.concepts.insert(slot, &memory, |id| self.slots.get(id).copied());
-        } else {
-            self.times.insert((memory.occurred_at, slot));
         }
         self.expiring += usize::from(memory.expires_at.is_some());
         let given = memory.embedding.take();
-        let mut kept = self.kept(&memory, given.as_deref(), stub);
-        self.set_vector(slot, given.as_ref().or(analysis.embedding.as_ref()), stub);
-        let (words, terms) = self.lexicon.insert(slot, &analysis.terms);
+        let mut kept = kept(&memory, given.as_deref(), stub, heat);
+        self.set_vector(slot, given.as_deref().or(derived), stub);
+        let (words, terms) = self.lexicon.insert(slot, &numbered.terms);
         self.graph.set_words(slot, words);
         kept.terms = terms;
-        self.graph.mention(slot, &analysis.entities);
-        self.speeches.insert(slot, &analysis.speech);
+        self.graph.mention(slot, &numbered.entities);
+        self.speeches.insert(slot, &numbered.speech);
         self.slots.insert(memory.id.clone(), slot);
-        self.arrivals.insert(arrival, slot);
         for link in associations(&memory) {
             self.graph.link(slot, &link.to, self.slots.get(&link.to).copied(), &link.kind, link.weight);
         }
         self.graph.arrive(&memory.id, slot);
-        self.graph.learned_mut().place(arrival, slot);
-        let place = Place { occurred_at: memory.occurred_at, arrival, slot };
-        let context = memory.context.clone();
-        self.records[slot as usize] = Some(Record { memory, kept, arrival, version, uses: Uses::default() });
+        if let Some(name) = &memory.context {
+            let occurred_at = memory.occurred_at;
+            self.graph.join_context(name, Place { occurred_at, arrival, slot });
+        }
+        self.concepts.arrive(&memory.id, slot);
+        self.records[slot as usize] = Some(Record { memory, kept, arrival, version, uses });
         if stub.is_some() {
             self.leave(slot);
         }
@@ -511,45 +510,18 @@ impl SpaceState {
         if !is_concept {
             self.data_bytes += self.data_bytes_of(slot);
         }
-        if let Some(name) = context {
-            self.graph.join_context(&name, place);
-        }
-        self.rescale_around(slot);
-        let id = self.record(slot).memory.id.clone();
-        let mut concepts = self.concepts.arrive(&id, slot);
-        concepts.extend(is_concept.then_some(slot));
-        concepts.into_iter().for_each(|concept| self.direct(concept));
     }
 
-    /// How the payload of a memory that comes is kept; `given` is its vector.
-    fn kept(&self, memory: &Memory, given: Option<&[f32]>, stub: Option<&Stub>) -> Kept {
-        let content = memory.content.as_deref();
-        Kept {
-            home: stub.map_or(Home::Log, |stub| stub.home),
-            is_here: stub.is_none(),
-            content_bytes: stub.map_or(content.map_or(0, str::len) as u32, |stub| stub.content_bytes),
-            fingerprint: stub.map_or_else(|| fingerprint(content, given), |stub| stub.fingerprint),
-            heat: Heat::new(&self.payloads.clock),
-            terms: TermList::default(),
-        }
-    }
-
-    fn set_vector(&mut self, slot: Slot, embedding: Option<&Vec<f32>>, stub: Option<&Stub>) {
+    fn set_vector(&mut self, slot: Slot, embedding: Option<&[f32]>, stub: Option<&Stub>) {
         let code = stub.and_then(|stub| stub.code.as_ref());
         if embedding.is_none() && code.is_none() {
             return;
         }
         let vectors = self.vectors.as_mut().expect("the settings say that this space has vectors");
-        let is_set = match (embedding, code) {
-            (Some(embedding), _) => {
-                vectors.set(slot, embedding);
-                true
-            }
+        match (embedding, code) {
+            (Some(embedding), _) => vectors.set(slot, embedding),
             (None, Some((code, inverse_norm))) => vectors.set_away(slot, code, *inverse_norm),
-            (None, None) => false,
-        };
-        if is_set {
-            self.unindexed.insert(slot);
+            (None, None) => {}
         }
     }
 
@@ -662,6 +634,10 @@ impl SpaceState {
     fn rescale(&mut self, slot: Slot) {
         let Some(vectors) = &self.vectors else { return };
         let window = [self.graph.previous(slot), Some(slot), self.graph.next(slot)];
+        if window == [None, Some(slot), None] {
+            self.window_scales[slot as usize] = f32::from(u8::from(vectors.has(slot)));
+            return;
+        }
         let members: Vec<Slot> = window.into_iter().flatten().filter(|&at| vectors.has(at)).collect();
         let mut square = members.len() as f32;
         for (at, &a) in members.iter().enumerate() {
@@ -702,7 +678,8 @@ impl SpaceState {
                 index.remove(vectors, slot);
             }
         }
-        self.unindexed.retain(|&slot| !index.contains(slot));
+        // Made anew rather than thinned out: mostly nothing is left of it.
+        self.unindexed = self.unindexed.iter().copied().filter(|&slot| !index.contains(slot)).collect();
         self.index = index;
     }
 
@@ -955,6 +932,19 @@ impl SpaceState {
         lines.push(format!("{with_vector} vectors, {:?}", self.settings));
         lines.sort();
         lines
+    }
+}
+
+/// How the payload of a memory that comes is kept; `given` is its vector.
+fn kept(memory: &Memory, given: Option<&[f32]>, stub: Option<&Stub>, heat: Heat) -> Kept {
+    let content = memory.content.as_deref();
+    Kept {
+        home: stub.map_or(Home::Log, |stub| stub.home),
+        is_here: stub.is_none(),
+        content_bytes: stub.map_or(content.map_or(0, str::len) as u32, |stub| stub.content_bytes),
+        fingerprint: stub.map_or_else(|| fingerprint(content, given), |stub| stub.fingerprint),
+        heat,
+        terms: TermList::default(),
     }
 }
 

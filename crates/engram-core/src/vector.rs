@@ -184,8 +184,6 @@ pub(crate) enum RowAt {
 struct Spread {
     /// By number, of the codes.
     codes: Vec<i64>,
-    /// Sum of the squares of these.
-    square: i128,
     /// Of 1 / length of the codes, in steps of 2^-32.
     inverse_norms: i64,
     vectors: i64,
@@ -197,18 +195,17 @@ impl Spread {
     /// Counts a code in (`sign` 1) or out (-1).
     fn count(&mut self, code: &CueCode, dimensions: usize, sign: i64) {
         self.codes.resize(dimensions, 0);
-        let mut more = 0;
-        for (sum, &number) in self.codes.iter_mut().zip(code.lines.iter().flat_map(|line| &line.0)) {
-            let number = sign * i64::from(number);
-            *sum += number;
-            // (a + b)^2 - a^2. All of them together are below 2^60, for 4 G vectors of 4096 numbers.
-            more += (2 * *sum - number) * number;
-        }
-        self.square += i128::from(more);
+        let numbers = code.lines.iter().flat_map(|line| &line.0);
+        self.codes.iter_mut().zip(numbers).for_each(|(sum, &number)| *sum += sign * i64::from(number));
         self.inverse_norms += sign * (f64::from(code.inverse_norm) * f64::from(u32::MAX)) as i64;
         self.vectors += sign;
+    }
+
+    /// Works out what follows from the sums.
+    fn settle(&mut self) {
         let inverse_norm = self.inverse_norms as f64 / f64::from(u32::MAX) / self.vectors.max(1) as f64;
-        let alike = self.square as f64 * (inverse_norm / self.vectors.max(1) as f64).powi(2);
+        let square: f64 = self.codes.iter().map(|&sum| (sum as f64).powi(2)).sum();
+        let alike = square * (inverse_norm / self.vectors.max(1) as f64).powi(2);
         self.coarse_suffices = COARSE_DEVIATION * inverse_norm <= COARSE_ERROR_MAX * (1.0 - alike);
     }
 }
@@ -279,21 +276,27 @@ impl Vectors {
         self.reserve(slot);
         self.code.set(embedding);
         self.set_code(slot, 1.0 / norm(embedding));
+        self.spread.settle();
         self.bring(slot, embedding);
     }
 
     /// Sets the vector of `slot` to one whose row lies elsewhere: by its code, as `code_bytes` gave it, and 1 / length of
-    /// the row. False where these are no code of this space.
-    pub(crate) fn set_away(&mut self, slot: Slot, code: &[u8], inverse_norm: f32) -> bool {
+    /// the row. Leaves the slot without a vector where these are no code of this space. `coarse_suffices` is as it was until
+    /// `settle`.
+    pub(crate) fn set_away(&mut self, slot: Slot, code: &[u8], inverse_norm: f32) {
         let fits = code.len() == self.dimensions() && code.iter().any(|&byte| byte != 0);
         if !fits || !inverse_norm.is_normal() || inverse_norm < 0.0 {
-            return false;
+            return;
         }
         self.clear(slot);
         self.reserve(slot);
         self.code.set_bytes(code);
         self.set_code(slot, inverse_norm);
-        true
+    }
+
+    /// Ends a row of `set_away`.
+    pub(crate) fn settle(&mut self) {
+        self.spread.settle();
     }
 
     fn set_code(&mut self, slot: Slot, inverse_norm: f32) {
@@ -354,6 +357,7 @@ impl Vectors {
         let mut code = std::mem::take(&mut self.code);
         code.set_row(self.code(slot));
         self.spread.count(&code, self.dimensions(), -1);
+        self.spread.settle();
         self.code = code;
         self.inverse_norms[slot as usize] = 0.0;
         self.code_inverse_norms[slot as usize] = 0.0;
@@ -553,8 +557,6 @@ mod tests {
                 (suffices, 25),
                 "{common} {peak}"
             );
-            let square: i128 = vectors.spread.codes.iter().map(|&sum| i128::from(sum).pow(2)).sum();
-            assert_eq!(vectors.spread.square, square, "{common} {peak}");
         }
     }
 

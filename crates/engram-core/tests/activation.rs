@@ -53,6 +53,7 @@ fn tangled(seed: u64) -> Graph {
             (0..3).map(|_| (format!("n{}", random.u8(0..12)).into(), random.u32(1..4))).collect();
         names.sort();
         names.dedup_by(|a, b| a.0 == b.0);
+        let names: Vec<_> = names.iter().map(|(name, count)| (graph.entity_id(name), *count)).collect();
         graph.mention(slot, &names);
     }
     for _ in 0..30 {

@@ -1,6 +1,6 @@
 //! Reads all that a folder holds, and says what of it is not as it was written, or does not fit together.
 
-use crate::codec::{decode_changes, decode_part};
+use crate::codec::{PartReader, decode_changes};
 use crate::engine::{Engine, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::space::{Space, look};
@@ -132,9 +132,10 @@ fn check_files(options: &Options, name: &SpaceName, checked: &mut Checked) -> Re
     let mut newest = LogPosition::ZERO;
     for position in checkpoint::positions(vfs, &dir)? {
         newest = position;
+        let mut reader = PartReader::default();
         let read = checkpoint::read(vfs, &dir, position, &mut |payload| {
             let undecoded = |reason| engram_storage::Error::Payload { reason };
-            decode_part(payload).map(drop).map_err(undecoded)
+            reader.read(payload).map(drop).map_err(undecoded)
         });
         found(read.map(drop), &mut checked.damage)?;
     }
@@ -399,18 +400,18 @@ mod tests {
     /// Writes the newest checkpoint again, as a program that reads texts otherwise would have.
     fn spoil(dir: &Path) -> usize {
         let position = checkpoint::newest(&RealVfs, dir).unwrap().unwrap();
-        let mut parts = Vec::new();
+        let (mut reader, mut parts) = (PartReader::default(), Vec::new());
         checkpoint::read(&RealVfs, dir, position, &mut |payload| {
-            parts.push(decode_part(payload).unwrap());
+            parts.push(reader.read(payload).unwrap());
             Ok(())
         })
         .unwrap();
         let mut spoilt = 0;
         let mut writer = CheckpointWriter::create(Arc::new(RealVfs), dir, position).unwrap();
         for mut part in parts {
-            if let Part::Kept { analysis, .. } = &mut part {
-                analysis.terms.clear();
-                spoilt += 1;
+            if let Part::Block { memories, .. } = &mut part {
+                memories.iter_mut().for_each(|kept| kept.numbered.terms.clear());
+                spoilt += memories.len();
             }
             writer.push(&encode_part(&part)).unwrap();
         }

@@ -1,7 +1,6 @@
 //! Changes and checkpoints as bytes, and back. The first byte is the version of the encoding; the rest is postcard.
 //! Reading checks everything that the model relies on, so that a damaged or hostile file is an error, not a panic.
 
-use engram_core::associate::Analysis;
 use engram_core::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::learned::{LastUse, Row};
@@ -9,15 +8,17 @@ use engram_core::lexicon::Language;
 use engram_core::memory::{Link, Memory, MemoryKind, check_link};
 use engram_core::payloads::{Heat, Home, Move, Moves};
 use engram_core::speech::Speech;
-use engram_core::state::{Change, Embedder, Keyed, Saved, SpaceSettings, Stub, Uses};
+use engram_core::state::{Change, Embedder, Keyed, NewNames, Numbered, Saved, SpaceSettings, Stub, Uses};
 use engram_core::vector::check_embedding;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 /// Version of the encoding of changes. 1 had settings without `forget_below`, 2 no payloads that move; both are read, too.
 const CHANGES_VERSION: u8 = 3;
-/// Version of the encoding of checkpoints. 1 knew nothing of what use teaches, 2 had every payload in it; both are read, too.
-const PARTS_VERSION: u8 = 3;
+/// Version of the encoding of checkpoints. 1 knew nothing of what use teaches, 2 had every payload in it, 3 the words of each
+/// memory as text; all are read, too.
+const PARTS_VERSION: u8 = 4;
 
 /// One change of the log.
 #[derive(Serialize, Deserialize)]
@@ -149,10 +150,32 @@ enum WirePart<'a> {
     IndexBytes(#[serde(borrow)] &'a serde_bytes::Bytes),
     Learned(WireLastUse, Vec<WireRow>),
     Settled(WireSettings<'a>, f32),
-    /// Slot, arrival, version, heat.
+    /// What version 3 had in place of `Block`. Slot, arrival, version, heat.
     Kept(u32, u64, u64, u32, WireUses, WireMemory<'a>, WireStub<'a>, WireAnalysis<'a>),
     /// Numbers and names of cold files.
     Files(#[serde(borrow)] Vec<(u32, &'a str)>),
+    /// Words and names that are told now, each with the number that follows, from 0 on; and memories that have them.
+    Block(#[serde(borrow)] Vec<&'a str>, Vec<&'a str>, Vec<WireKept<'a>>),
+}
+
+/// A memory whose payload lies elsewhere.
+#[derive(Serialize, Deserialize)]
+struct WireKept<'a> {
+    slot: u32,
+    arrival: u64,
+    version: u64,
+    heat: u32,
+    uses: WireUses,
+    #[serde(borrow)]
+    memory: WireMemory<'a>,
+    #[serde(borrow)]
+    stub: WireStub<'a>,
+    /// Numbers, ascending, with counts.
+    terms: Vec<(u32, u32)>,
+    entities: Vec<(u32, u32)>,
+    speaker: Option<&'a str>,
+    questions: f32,
+    tells_time: bool,
 }
 
 /// What is known of a payload that lies elsewhere.
@@ -199,12 +222,21 @@ pub(crate) enum Part {
     IndexVersions(Vec<(u32, u64)>),
     /// The next piece of the index.
     IndexBytes(Vec<u8>),
-    /// A memory whose payload lies elsewhere, with what is known of that.
-    Kept { at: Saved, memory: Box<Memory>, stub: Stub, analysis: Box<Analysis> },
+    /// Names that follow in the order of telling, and memories whose payloads lie elsewhere.
+    Block { names: NewNames, memories: Vec<Kept> },
     /// The names of cold files.
     Files(Vec<(u32, String)>),
     /// Some of what use has taught, and the newest request that taught.
     Learned { last: LastUse, rows: Vec<Row> },
+}
+
+/// A memory whose payload lies elsewhere, with what is known of that, and of its text.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) at: Saved,
+    pub(crate) memory: Memory,
+    pub(crate) stub: Stub,
+    pub(crate) numbered: Numbered,
 }
 
 /// The bytes of one request's changes.
@@ -292,15 +324,12 @@ pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
             let last = WireLastUse(last.version, last.at.0, last.arrivals.clone());
             extend(bytes, &WirePart::Learned(last, rows))
         }
-        Part::Kept { at, memory, stub, analysis } => with_memory(memory, |wire| {
-            let Saved { slot, arrival, version, uses, heat } = at;
-            let (stub, analysis) = (wire_stub(stub), wire_analysis(analysis));
-            let uses = wire_uses(uses);
-            extend(
-                bytes,
-                &WirePart::Kept(*slot, *arrival, *version, heat.until(), uses, wire, stub, analysis),
-            )
-        }),
+        Part::Block { names: NewNames { terms, entities }, memories } => {
+            let [terms, entities] = [terms, entities].map(|names| names.iter().map(|name| &**name).collect());
+            let metadata: Vec<String> = memories.iter().map(|kept| wire_metadata(&kept.memory)).collect();
+            let memories = memories.iter().zip(&metadata).map(|(kept, metadata)| wire_kept(kept, metadata));
+            extend(bytes, &WirePart::Block(terms, entities, memories.collect()))
+        }
         Part::Files(files) => {
             let files = files.iter().map(|(number, name)| (*number, name.as_str())).collect();
             extend(bytes, &WirePart::Files(files))
@@ -308,34 +337,100 @@ pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
     }
 }
 
-/// One frame of a checkpoint.
-pub(crate) fn decode_part(bytes: &[u8]) -> Result<Part, String> {
-    let wire = postcard::from_bytes::<WirePart<'_>>(versioned(bytes, PARTS_VERSION)?)
-        .map_err(|error| error.to_string())?;
-    Ok(match wire {
-        WirePart::Settings(settings) => Part::Settings(read_settings(&settings, 0.0)?),
-        WirePart::Settled(settings, below) => Part::Settings(read_settings(&settings, below)?),
-        WirePart::Memory(slot, arrival, version, uses, memory) => {
-            let memory = Box::new(read_memory(memory)?);
-            Part::Memory { slot, arrival, version, uses: read_uses(&uses)?, memory }
+/// Reads the frames of a checkpoint in order.
+#[derive(Debug, Default)]
+pub(crate) struct PartReader {
+    terms_told: u32,
+    entities_told: u32,
+}
+
+impl PartReader {
+    /// The next frame.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<Part, String> {
+        let wire = postcard::from_bytes::<WirePart<'_>>(versioned(bytes, PARTS_VERSION)?)
+            .map_err(|error| error.to_string())?;
+        Ok(match wire {
+            WirePart::Settings(settings) => Part::Settings(read_settings(&settings, 0.0)?),
+            WirePart::Settled(settings, below) => Part::Settings(read_settings(&settings, below)?),
+            WirePart::Memory(slot, arrival, version, uses, memory) => {
+                let memory = Box::new(read_memory(memory)?);
+                Part::Memory { slot, arrival, version, uses: read_uses(&uses)?, memory }
+            }
+            WirePart::Keyed(version, keyed) => Part::Keyed { version, keyed: read_keyed(&keyed)? },
+            WirePart::IndexVersions(versions) => Part::IndexVersions(versions),
+            WirePart::IndexBytes(piece) => Part::IndexBytes(piece.to_vec()),
+            WirePart::Learned(WireLastUse(version, at, arrivals), rows) => Part::Learned {
+                last: LastUse { version, at: Timestamp(at), arrivals },
+                rows: rows.into_iter().map(read_row).collect::<Result<_, _>>()?,
+            },
+            WirePart::Kept(slot, arrival, version, heat, uses, memory, stub, analysis) => {
+                let (names, terms, entities) = self.told_now(&analysis);
+                let WireAnalysis { speaker, questions, tells_time, .. } = analysis;
+                #[rustfmt::skip]
+                let kept = WireKept {
+                    slot, arrival, version, heat, uses, memory, stub, terms, entities, speaker, questions, tells_time,
+                };
+                self.read_block(names, vec![kept])?
+            }
+            WirePart::Block(terms, entities, memories) => {
+                let [terms, entities] =
+                    [terms, entities].map(|names| names.into_iter().map(Arc::from).collect());
+                self.read_block(NewNames { terms, entities }, memories)?
+            }
+            WirePart::Files(files) => {
+                Part::Files(files.into_iter().map(|(number, name)| (number, name.to_string())).collect())
+            }
+        })
+    }
+
+    /// The words and names of a memory of version 3, as if they were told before it, and their numbers then.
+    #[expect(clippy::type_complexity, reason = "names, and two lists of numbers")]
+    fn told_now(&self, analysis: &WireAnalysis<'_>) -> (NewNames, Vec<(u32, u32)>, Vec<(u32, u32)>) {
+        let names = |counts: &[(&str, u32)]| counts.iter().map(|(name, _)| Arc::from(*name)).collect();
+        let numbers = |from: u32, counts: &[(&str, u32)]| {
+            (from..).zip(counts).map(|(number, (_, count))| (number, *count)).collect()
+        };
+        (
+            NewNames { terms: names(&analysis.terms), entities: names(&analysis.entities) },
+            numbers(self.terms_told, &analysis.terms),
+            numbers(self.entities_told, &analysis.entities),
+        )
+    }
+
+    fn read_block(&mut self, names: NewNames, memories: Vec<WireKept<'_>>) -> Result<Part, String> {
+        let more = |told: u32, new: usize| {
+            let sum = u32::try_from(new).ok().and_then(|new| told.checked_add(new));
+            sum.ok_or_else(|| format!("{new} names are told after {told}"))
+        };
+        self.terms_told = more(self.terms_told, names.terms.len())?;
+        self.entities_told = more(self.entities_told, names.entities.len())?;
+        let memories = memories.into_iter().map(|wire| self.read_kept(wire)).collect::<Result<_, _>>()?;
+        Ok(Part::Block { names, memories })
+    }
+
+    fn read_kept(&self, wire: WireKept<'_>) -> Result<Kept, String> {
+        for (numbers, told) in [(&wire.terms, self.terms_told), (&wire.entities, self.entities_told)] {
+            let ascends = numbers.windows(2).all(|pair| pair[0].0 < pair[1].0);
+            if !ascends || numbers.last().is_some_and(|(last, _)| *last >= told) {
+                return Err(format!("a memory has numbers that are not those of {told} names"));
+            }
         }
-        WirePart::Keyed(version, keyed) => Part::Keyed { version, keyed: read_keyed(&keyed)? },
-        WirePart::IndexVersions(versions) => Part::IndexVersions(versions),
-        WirePart::IndexBytes(piece) => Part::IndexBytes(piece.to_vec()),
-        WirePart::Learned(WireLastUse(version, at, arrivals), rows) => Part::Learned {
-            last: LastUse { version, at: Timestamp(at), arrivals },
-            rows: rows.into_iter().map(read_row).collect::<Result<_, _>>()?,
-        },
-        WirePart::Kept(slot, arrival, version, heat, uses, memory, stub, analysis) => Part::Kept {
-            at: Saved { slot, arrival, version, uses: read_uses(&uses)?, heat: Heat::saved(heat) },
-            memory: Box::new(read_memory(memory)?),
-            stub: read_stub(&stub),
-            analysis: Box::new(read_analysis(&analysis)),
-        },
-        WirePart::Files(files) => {
-            Part::Files(files.into_iter().map(|(number, name)| (number, name.to_string())).collect())
-        }
-    })
+        let (uses, heat) = (read_uses(&wire.uses)?, Heat::saved(wire.heat));
+        Ok(Kept {
+            at: Saved { slot: wire.slot, arrival: wire.arrival, version: wire.version, uses, heat },
+            memory: read_memory(wire.memory)?,
+            stub: read_stub(&wire.stub),
+            numbered: Numbered {
+                terms: wire.terms,
+                entities: wire.entities,
+                speech: Speech {
+                    speaker: wire.speaker.map(Into::into),
+                    questions: wire.questions,
+                    tells_time: wire.tells_time,
+                },
+            },
+        })
+    }
 }
 
 /// None for what the log itself keeps, which nothing moves to.
@@ -372,28 +467,21 @@ fn read_stub(wire: &WireStub<'_>) -> Stub {
     }
 }
 
-fn wire_analysis(analysis: &Analysis) -> WireAnalysis<'_> {
-    WireAnalysis {
-        terms: analysis.terms.iter().map(|(term, count)| (&**term, *count)).collect(),
-        entities: analysis.entities.iter().map(|(name, count)| (&**name, *count)).collect(),
-        speaker: analysis.speech.speaker.as_deref(),
-        questions: analysis.speech.questions,
-        tells_time: analysis.speech.tells_time,
-    }
-}
-
-/// Its vector, where it has one, is in the stub.
-fn read_analysis(wire: &WireAnalysis<'_>) -> Analysis {
-    let read = |counts: &[(&str, u32)]| counts.iter().map(|(word, count)| ((*word).into(), *count)).collect();
-    Analysis {
-        terms: read(&wire.terms),
-        entities: read(&wire.entities),
-        speech: Speech {
-            speaker: wire.speaker.map(Into::into),
-            questions: wire.questions,
-            tells_time: wire.tells_time,
-        },
-        embedding: None,
+fn wire_kept<'a>(kept: &'a Kept, metadata: &'a str) -> WireKept<'a> {
+    let Kept { at, memory, stub, numbered } = kept;
+    WireKept {
+        slot: at.slot,
+        arrival: at.arrival,
+        version: at.version,
+        heat: at.heat.until(),
+        uses: wire_uses(&at.uses),
+        memory: wire_memory(memory, None, metadata),
+        stub: wire_stub(stub),
+        terms: numbered.terms.clone(),
+        entities: numbered.entities.clone(),
+        speaker: numbered.speech.speaker.as_deref(),
+        questions: numbered.speech.questions,
+        tells_time: numbered.speech.tells_time,
     }
 }
 
@@ -415,21 +503,28 @@ fn versioned(bytes: &[u8], newest: u8) -> Result<&[u8], String> {
 fn with_memory<T>(memory: &Memory, use_it: impl FnOnce(WireMemory<'_>) -> T) -> T {
     let embedding: Option<Vec<u8>> =
         memory.embedding.as_ref().map(|numbers| numbers.iter().flat_map(|x| x.to_le_bytes()).collect());
-    let metadata = serde_json::to_string(&memory.metadata).expect("a JSON value always serialises");
-    use_it(WireMemory {
+    use_it(wire_memory(memory, embedding.as_deref(), &wire_metadata(memory)))
+}
+
+fn wire_metadata(memory: &Memory) -> String {
+    serde_json::to_string(&memory.metadata).expect("a JSON value always serialises")
+}
+
+fn wire_memory<'a>(memory: &'a Memory, embedding: Option<&'a [u8]>, metadata: &'a str) -> WireMemory<'a> {
+    WireMemory {
         id: memory.id.as_str(),
         content: memory.content.as_deref(),
-        embedding: embedding.as_deref().map(serde_bytes::Bytes::new),
+        embedding: embedding.map(serde_bytes::Bytes::new),
         occurred_at: memory.occurred_at.0,
         stored_at: memory.stored_at.0,
         context: memory.context.as_deref(),
         entities: memory.entities.iter().map(String::as_str).collect(),
         links: memory.links.iter().map(wire_link).collect(),
         confidence: memory.confidence,
-        metadata: &metadata,
+        metadata,
         is_concept: memory.kind == MemoryKind::Concept,
         expires_at: memory.expires_at.map(|at| at.0),
-    })
+    }
 }
 
 fn read_memory(wire: WireMemory<'_>) -> Result<Memory, String> {
@@ -573,6 +668,26 @@ fn read_keyed(wire: &WireKeyed<'_>) -> Result<Keyed, String> {
     Ok(Keyed { key: wire.key.to_string(), fingerprint: wire.fingerprint, ids })
 }
 
+/// A memory of a block as version 3 wrote it, given all names told so far.
+#[cfg(test)]
+pub(crate) fn encode_version_3(kept: &Kept, told: &NewNames) -> Vec<u8> {
+    fn named<'a>(numbers: &[(u32, u32)], names: &'a [Arc<str>]) -> Vec<(&'a str, u32)> {
+        numbers.iter().map(|(number, count)| (&*names[*number as usize], *count)).collect()
+    }
+    let metadata = wire_metadata(&kept.memory);
+    let WireKept { slot, arrival, version, heat, uses, memory, stub, terms, entities, .. } =
+        wire_kept(kept, &metadata);
+    let speech = &kept.numbered.speech;
+    let analysis = WireAnalysis {
+        terms: named(&terms, &told.terms),
+        entities: named(&entities, &told.entities),
+        speaker: speech.speaker.as_deref(),
+        questions: speech.questions,
+        tells_time: speech.tells_time,
+    };
+    extend(vec![3], &WirePart::Kept(slot, arrival, version, heat, uses, memory, stub, analysis))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -620,6 +735,65 @@ mod tests {
         assert_eq!(decode_changes(&bytes).unwrap(), changes());
     }
 
+    fn kept(terms: &[(u32, u32)]) -> Kept {
+        let Change::Stored(memory) = changes().remove(0) else { unreachable!("it is the first") };
+        Kept {
+            at: Saved { slot: 4, arrival: 7, version: 9, uses: Uses::default(), heat: Heat::saved(5) },
+            memory: Memory { content: None, embedding: None, ..*memory },
+            stub: Stub {
+                home: Home::Away { file: 2, row: 3 },
+                content_bytes: 12,
+                fingerprint: 77,
+                code: Some((vec![1, 255, 0], 0.5)),
+            },
+            numbered: Numbered {
+                terms: terms.to_vec(),
+                entities: vec![(0, 0)],
+                speech: Speech { speaker: Some("ann".into()), questions: 0.5, tells_time: true },
+            },
+        }
+    }
+
+    fn names() -> NewNames {
+        let terms = ["rain", "bath", "snow"].map(Arc::from).to_vec();
+        NewNames { terms, entities: vec!["bath".into()] }
+    }
+
+    fn block() -> Part {
+        let memories = vec![kept(&[(0, 1), (2, 3)]), kept(&[(1, 1), (2, 1)]), kept(&[])];
+        Part::Block { names: names(), memories }
+    }
+
+    #[test]
+    fn memories_come_back_as_they_were_from_this_version_and_the_one_before() {
+        let read = PartReader::default().read(&encode_part(&block())).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", block()));
+        let Part::Block { memories, .. } = block() else { unreachable!("it is one") };
+        let (mut reader, mut told) = (PartReader::default(), NewNames::default());
+        for kept in &memories {
+            let older = encode_version_3(kept, &names());
+            let Ok(Part::Block { names, memories }) = reader.read(&older) else {
+                panic!("it is read as a block")
+            };
+            told.terms.extend(names.terms);
+            told.entities.extend(names.entities);
+            assert_eq!(encode_version_3(&memories[0], &told), older);
+        }
+    }
+
+    #[test]
+    fn numbers_of_nothing_told_are_refused() {
+        let read = |terms: &[(u32, u32)]| {
+            let part = Part::Block { names: names(), memories: vec![kept(terms)] };
+            PartReader::default().read(&encode_part(&part)).map(drop)
+        };
+        read(&[(0, 1), (2, 1)]).unwrap();
+        for wrong in [&[(0, 1), (3, 1)][..], &[(1, 1), (1, 1)], &[(1, 1), (0, 1)], &[(u32::MAX, 1)]] {
+            let reason = read(wrong).unwrap_err();
+            assert_eq!(reason, "a memory has numbers that are not those of 3 names", "{wrong:?}");
+        }
+    }
+
     #[test]
     fn every_embedder_comes_back() {
         let embedders =
@@ -642,9 +816,22 @@ mod tests {
             }
             drop(decode_changes(&bytes[..at]));
         }
+        let bytes = encode_part(&block());
+        for at in 0..bytes.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= flip;
+                drop(PartReader::default().read(&damaged));
+            }
+            PartReader::default().read(&bytes[..at]).unwrap_err();
+        }
         assert_eq!(
             decode_changes(&[9]).unwrap_err(),
             "encoding version 9, this program reads versions up to 3"
+        );
+        assert_eq!(
+            PartReader::default().read(&[5]).unwrap_err(),
+            "encoding version 5, this program reads versions up to 4"
         );
     }
 }

@@ -2,7 +2,6 @@
 //! `spaces/<name>/` with its log and checkpoints. Spaces are opened when they are first asked for.
 
 use crate::clock::Clock;
-use crate::codec::{Part, decode_changes, decode_part};
 use crate::config::{AvxVersion, Config};
 use crate::deletion::DELETED;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,22 +9,18 @@ use crate::idle::{self, Idle, look_regularly};
 use crate::jobs::{self, Consolidations};
 use crate::pool::Pool;
 use crate::receipt::Receipt;
+use crate::recovery::recover;
 use crate::space::{LogState, OpenLog, Space, SpaceSummary};
-use crate::tiers::{self, Placing, Tiers};
+use crate::tiers::Tiers;
 use crate::unsynced::Unsynced;
 use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write_checkpoint};
-use crate::writer::version_of;
-use engram_core::associate::Analysis;
-use engram_core::embed::embed;
-use engram_core::hnsw::{Hnsw, HnswParams, Tuning};
+use engram_core::hnsw::{HnswParams, Tuning};
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::kernels::{self, Simd};
-use engram_core::payloads::{Heat, Moves};
-use engram_core::state::{Change, Embedder, Saved, SpaceState, Stub};
 use engram_core::vector::Paging;
 use engram_storage::cold::{ColdOptions, ColdStore, Compression};
 use engram_storage::{
-    Error as StorageError, Lock, Log, LogOptions, LogPosition, RealVfs, SEGMENT_BYTES_MAX, Vfs, checkpoint,
+    Error as StorageError, Lock, Log, LogOptions, LogPosition, RealVfs, SEGMENT_BYTES_MAX, Vfs,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -650,13 +645,13 @@ impl Shared {
         MemoryId::new(&uuid::Uuid::new_v7(time).to_string()).expect("a UUID is a valid id")
     }
 
-    fn log_options(&self) -> LogOptions {
+    pub(crate) fn log_options(&self) -> LogOptions {
         let Options { segment_bytes_max, log_direct_io, .. } = self.options;
         LogOptions { segment_bytes_max, is_direct: log_direct_io, ..LogOptions::default() }
     }
 
     /// A log that was just opened.
-    fn open_log(&self, log: Log, checkpoint: (u64, u64)) -> OpenLog {
+    pub(crate) fn open_log(&self, log: Log, checkpoint: (u64, u64)) -> OpenLog {
         if self.options.log_direct_io
             && !log.is_direct()
             && !self.told_of_direct_io.swap(true, Ordering::Relaxed)
@@ -725,198 +720,11 @@ pub(crate) fn held(vfs: &dyn Vfs, dir: &Path) -> Result<Held> {
     })
 }
 
-/// Builds a space from its newest checkpoint and the log after it.
-fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
-    let dir = shared.dir_of(name);
-    let mut state = SpaceState::tuned(shared.options.hnsw, shared.options.tuning);
-    state.share_heat(shared.tiers.clock.clone());
-    state.set_hops(shared.options.hops);
-    let vfs = shared.options.vfs.clone();
-    if held(&*vfs, &dir)? == Held::Nothing {
-        let placing = Placing::default();
-        return Ok(Space::new(name.clone(), dir, shared.clone(), state, LogState::Unborn, 0, placing));
-    }
-    let mut placing = tiers::open_segments(&*vfs, &dir, &mut state)?;
-    let mut checkpoint = (0, 0);
-    if let Some(position) = checkpoint::newest(&*vfs, &dir)? {
-        let bytes = load_checkpoint(&*vfs, &dir, position, &mut state)?;
-        checkpoint = (position.0, bytes);
-    }
-    let mut replay = |position: LogPosition, payload: &[u8]| {
-        let changes = decode_changes(payload).map_err(|reason| StorageError::Payload { reason })?;
-        for (version, change) in (version_of(position.0)..).zip(changes) {
-            admit(&state, &change).map_err(|reason| StorageError::Payload { reason })?;
-            let analysis = match &change {
-                Change::Stored(memory) => Some(Analysis::of(memory, state.settings())),
-                _ => None,
-            };
-            state.apply(version, change, analysis.as_ref());
-        }
-        Ok(())
-    };
-    let (log, recovered) =
-        Log::open(vfs.clone(), &dir, shared.log_options(), LogPosition(checkpoint.0), &mut replay)?;
-    tiers::finish_recovery(&*vfs, &dir, &mut state, &mut placing)?;
-    tiers::bring_hottest(shared, &mut state);
-    if recovered.frames > 0 {
-        tracing::info!(space = name.as_str(), frames = recovered.frames, "replayed the log");
-    }
-    if recovered.bytes_cut > 0 {
-        let bytes_cut = recovered.bytes_cut;
-        tracing::warn!(space = name.as_str(), bytes_cut, "cut off the end of the log: an unfinished write");
-    }
-    if recovered.created && checkpoint.0 > 0 {
-        let space = name.as_str();
-        tracing::warn!(
-            space,
-            "found a checkpoint without a log: what was stored after the checkpoint is lost"
-        );
-    }
-    let position = log.position().0;
-    let log = LogState::Open(Box::new(shared.open_log(log, checkpoint)));
-    Ok(Space::new(name.clone(), dir, shared.clone(), state, log, position, placing))
-}
-
-/// Fills a state from a checkpoint, and returns the checkpoint's size.
-fn load_checkpoint(vfs: &dyn Vfs, dir: &Path, position: LogPosition, state: &mut SpaceState) -> Result<u64> {
-    let (mut bytes, mut versions, mut index) = (0, Vec::new(), Vec::new());
-    let mut embedder = None;
-    let mut take = |payload: &[u8]| -> Result<(), String> {
-        bytes += payload.len() as u64;
-        match decode_part(payload)? {
-            Part::Settings(settings) => {
-                embedder = settings.embedder;
-                state.apply(0, Change::Settings(settings), None);
-            }
-            Part::Memory { slot, arrival, version, uses, memory } => {
-                let change = Change::Stored(memory);
-                admit(state, &change)?;
-                let Change::Stored(memory) = change else { unreachable!("it was made one line above") };
-                let analysis = Analysis::of(&memory, state.settings());
-                let at = Saved { slot, arrival, version, uses, heat: Heat::default() };
-                state.place_saved(at, *memory, &analysis, None);
-            }
-            Part::Kept { at, memory, mut stub, mut analysis } => {
-                admit_stub(state, &stub)?;
-                if embedder != state.settings().embedder {
-                    // Another version's vectors are not kept; texts that are away are embedded when they come back.
-                    stub.code = None;
-                    analysis.embedding = state.content_at(stub.home).and_then(embed);
-                }
-                state.place_saved(at, *memory, &analysis, Some(&stub));
-            }
-            Part::Files(files) => {
-                let name = |file| Change::Moved(Moves { file: Some(file), moves: Vec::new() });
-                files.into_iter().for_each(|file| state.apply(0, name(file), None));
-            }
-            Part::Keyed { version, keyed } => state.apply(version, Change::Keyed(keyed), None),
-            Part::IndexVersions(of_nodes) => versions.extend(of_nodes),
-            Part::IndexBytes(piece) => index.extend(piece),
-            Part::Learned { last, rows } => state.restore_learned(last, &rows),
-        }
-        Ok(())
-    };
-    checkpoint::read(vfs, dir, position, &mut |payload| {
-        take(payload).map_err(|reason| StorageError::Payload { reason })
-    })?;
-    state.finish_placing();
-    // An index over the vectors of another embedder says nothing of those that are here now.
-    if !index.is_empty() && embedder == state.settings().embedder {
-        // The index is derived: one that cannot be read is built again.
-        match Hnsw::decode(&index, state.index().tuning()) {
-            Ok(index) => state.adopt_index(index, &versions),
-            Err(reason) => {
-                tracing::warn!(folder = %dir.display(), reason, "index unreadable; building it again")
-            }
-        }
-    }
-    Ok(bytes)
-}
-
-/// Whether stored bytes make sense to a state that asserts that they do.
-fn admit(state: &SpaceState, change: &Change) -> Result<(), String> {
-    let Change::Stored(memory) = change else { return Ok(()) };
-    let Some(embedding) = &memory.embedding else { return Ok(()) };
-    match state.settings().embedder {
-        Some(Embedder::Caller { dimensions }) if embedding.len() == dimensions => Ok(()),
-        Some(Embedder::Caller { dimensions }) => {
-            Err(format!("memory {} has {} dimensions, its space {dimensions}", memory.id, embedding.len()))
-        }
-        _ => Err(format!("memory {} has a vector, its space takes none", memory.id)),
-    }
-}
-
-/// Whether what is known of a payload that lies elsewhere makes sense to a state.
-fn admit_stub(state: &SpaceState, stub: &Stub) -> Result<(), String> {
-    let dimensions = state.settings().embedder.and_then(Embedder::dimensions);
-    let is_builtin = matches!(state.settings().embedder, Some(Embedder::Builtin { .. }));
-    match &stub.code {
-        // A checkpoint of another version of the built-in embedder may have others, which are dropped.
-        Some((code, _)) if Some(code.len()) != dimensions && !is_builtin => {
-            Err(format!("a code of {} numbers, its space has vectors of {dimensions:?}", code.len()))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::encode_part;
-    use crate::space::{ActivateFrom, StoreOptions};
+    use crate::space::ActivateFrom;
     use engram_core::cue::{Cue, RecallOptions};
-    use engram_core::memory::NewMemory;
-    use engram_storage::CheckpointWriter;
-
-    /// Writes the newest checkpoint of a space again, as a program with another built-in embedder would have.
-    fn pretend_another_embedder(dir: &Path) {
-        let position = checkpoint::newest(&RealVfs, dir).unwrap().unwrap();
-        let mut parts = Vec::new();
-        checkpoint::read(&RealVfs, dir, position, &mut |payload| {
-            parts.push(decode_part(payload).unwrap());
-            Ok(())
-        })
-        .unwrap();
-        let mut writer = CheckpointWriter::create(Arc::new(RealVfs), dir, position).unwrap();
-        for mut part in parts {
-            if let Part::Settings(settings) = &mut part {
-                assert_eq!(settings.embedder, Some(Embedder::BUILTIN));
-                settings.embedder = Some(Embedder::Builtin { version: u32::MAX });
-            }
-            writer.push(&encode_part(&part)).unwrap();
-        }
-        writer.finish().unwrap();
-    }
-
-    #[test]
-    fn vectors_of_another_version_are_made_anew_and_so_is_their_index() {
-        let folder = tempfile::tempdir().unwrap();
-        let name = SpaceName::new("notes").unwrap();
-        let open = || {
-            let options = Options { background_threads: 0, ..Options::new(folder.path()) };
-            let engine = Engine::open(options).unwrap();
-            let space = engine.space_or_new(&name).unwrap();
-            (engine, space)
-        };
-        let (engine, space) = open();
-        for content in ["It rained in Bath", "My dog chased the postman", "日本語"] {
-            let memory = NewMemory { content: Some(content.into()), ..NewMemory::default() };
-            space.store(vec![memory], &StoreOptions::default()).unwrap();
-        }
-        engine.work_off();
-        let dump = space.dump();
-        engine.close().unwrap();
-        let (engine, space) = open();
-        assert_eq!(
-            (space.dump(), space.summary().unindexed),
-            (dump.clone(), 0),
-            "its own index is taken over"
-        );
-        engine.close().unwrap();
-        pretend_another_embedder(&folder.path().join("spaces/notes"));
-        let (_engine, space) = open();
-        assert_eq!((space.dump(), space.summary().unindexed), (dump, 2), "another one's is not");
-    }
 
     #[test]
     fn working_memory_outlives_recalls_that_fail() {

@@ -31,6 +31,7 @@ mod idle;
 mod jobs;
 mod pool;
 mod receipt;
+mod recovery;
 mod restore;
 mod sharded;
 mod snapshot;

@@ -1,7 +1,7 @@
 //! Background work: indexing, checkpoints, and syncs that were put off. Threads take jobs from one queue; a job names
 //! its space, so that work for a space that is gone is simply dropped.
 
-use crate::codec::{Part, encode_part};
+use crate::codec::{Kept, Part, encode_part};
 use crate::engine::Shared;
 use crate::error::Result;
 use crate::space::{LogState, Space, look};
@@ -11,11 +11,11 @@ use engram_core::associate::Analysis;
 use engram_core::hnsw;
 use engram_core::id::SpaceName;
 use engram_core::memory::Memory;
-use engram_core::state::{Saved, SpaceState};
+use engram_core::state::{NewNames, Numbered, Numbers, Saved, SpaceState};
 use engram_storage::{CheckpointWriter, LogPosition, checkpoint};
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
-use std::sync::Weak;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -160,18 +160,18 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
     let position = space.position();
     space.indexed.store(0, Ordering::Relaxed);
     let mut writer = CheckpointWriter::create(vfs, &space.dir, LogPosition(position))?;
-    let mut after = None;
+    let (mut after, mut told) = (None, Numbers::default());
     loop {
+        let before = after;
         let parts = {
             let state = space.read();
-            memories_after(&state, &mut after)
+            memories_after(&state, &mut after, &mut told)
         };
-        // What arrives later is in the log.
-        let done = parts.len() <= 1 || after.is_some_and(|arrival| arrival > version_of(position + 1));
         for part in &parts {
             writer.push(&encode_part(part))?;
         }
-        if done {
+        // What arrives later is in the log.
+        if after == before || after.is_some_and(|arrival| arrival > version_of(position + 1)) {
             break;
         }
     }
@@ -209,23 +209,20 @@ pub(crate) fn rewrite_derived(space: &Space) -> Result<()> {
     let position = space.position();
     let vfs = space.shared.options.vfs.clone();
     let mut writer = CheckpointWriter::create(vfs, &space.dir, LogPosition(position))?;
-    let mut after = None;
+    let (settings, mut after, mut told) = (space.settings(), None, Default::default());
     loop {
-        let mut parts = memories_after(&space.read(), &mut after);
-        if parts.len() <= 1 {
+        let before = after;
+        let mut parts = memories_after(&space.read(), &mut after, &mut Numbers::default());
+        if after == before {
             break;
         }
-        let kept: Vec<(&Saved, &mut Box<Analysis>)> = parts
-            .iter_mut()
-            .filter_map(|part| match part {
-                Part::Kept { at, analysis, .. } => Some((&*at, analysis)),
-                _ => None,
-            })
-            .collect();
-        let found = kept.iter().map(|(at, _)| look(&space.read(), at.slot)).collect();
-        let settings = space.settings();
-        for ((memory, _), (_, analysis)) in space.gather(found)?.iter().zip(kept) {
-            **analysis = Analysis::of(memory, &settings);
+        for part in &mut parts {
+            let Part::Block { names, memories } = part else { continue };
+            *names = NewNames::default();
+            let found = memories.iter().map(|kept| look(&space.read(), kept.at.slot)).collect();
+            for ((memory, _), kept) in space.gather(found)?.iter().zip(memories) {
+                kept.numbered = numbered_anew(&Analysis::of(memory, &settings), &mut told, names);
+            }
         }
         parts.iter().try_for_each(|part| writer.push(&encode_part(part)))?;
     }
@@ -235,25 +232,51 @@ pub(crate) fn rewrite_derived(space: &Space) -> Result<()> {
     put_in_place(space, writer, position)
 }
 
+/// What is known of a text by the numbers of what was told; what was not is added to `new`.
+fn numbered_anew(
+    analysis: &Analysis,
+    [terms, entities]: &mut [HashMap<Arc<str>, u32>; 2],
+    new: &mut NewNames,
+) -> Numbered {
+    let number = |told: &mut HashMap<Arc<str>, u32>, new: &mut Vec<Arc<str>>, counts: &[(Box<str>, u32)]| {
+        let mut numbers = Vec::with_capacity(counts.len());
+        for (name, count) in counts {
+            let next = told.len() as u32;
+            let number = *told.entry(Arc::from(&**name)).or_insert_with_key(|name| {
+                new.push(name.clone());
+                next
+            });
+            numbers.push((number, *count));
+        }
+        numbers.sort_unstable();
+        numbers
+    };
+    Numbered {
+        terms: number(terms, &mut new.terms, &analysis.terms),
+        entities: number(entities, &mut new.entities, &analysis.entities),
+        speech: analysis.speech.clone(),
+    }
+}
+
 /// The settings, and the next memories in order of arrival.
-fn memories_after(state: &SpaceState, after: &mut Option<u64>) -> Vec<Part> {
+fn memories_after(state: &SpaceState, after: &mut Option<u64>, told: &mut Numbers) -> Vec<Part> {
     let mut parts = vec![Part::Settings(*state.settings())];
+    let (mut names, mut memories) = (NewNames::default(), Vec::new());
     for (arrival, slot) in state.in_order(*after).take(CHECKPOINT_MEMORIES) {
         *after = Some(arrival);
         let record = state.record(slot);
         let (version, uses) = (record.version, record.uses.clone());
-        parts.push(match state.stub(slot) {
-            Some(stub) => {
-                let at = Saved { slot, arrival, version, uses, heat: record.heat().clone() };
-                let memory = Box::new(Memory { content: None, ..record.memory().clone() });
-                Part::Kept { at, memory, stub, analysis: Box::new(state.analysis(slot)) }
-            }
-            None => {
-                let memory = state.memory(slot).expect("what has no home but the log is in memory");
-                let memory = Box::new(memory);
-                Part::Memory { slot, arrival, version, uses, memory }
-            }
-        });
+        if let Some(stub) = state.stub(slot) {
+            let at = Saved { slot, arrival, version, uses, heat: record.heat().clone() };
+            let memory = Memory { content: None, ..record.memory().clone() };
+            memories.push(Kept { at, memory, stub, numbered: state.numbered(slot, told, &mut names) });
+        } else {
+            let memory = state.memory(slot).expect("what has no home but the log is in memory");
+            parts.push(Part::Memory { slot, arrival, version, uses, memory: Box::new(memory) });
+        }
+    }
+    if !memories.is_empty() {
+        parts.push(Part::Block { names, memories });
     }
     parts
 }

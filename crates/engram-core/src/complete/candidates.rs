@@ -248,7 +248,8 @@ impl<'a> Given<'a> {
             energy += EQUAL * f32::from(holds);
         }
         if !self.names.is_empty() {
-            let held = names_of(state, slot).filter(|name| self.names.binary_search(name).is_ok());
+            let held = names_of(state, slot)
+                .filter(|name| self.names.binary_search_by(|own| (**own).cmp(name)).is_ok());
             energy += EQUAL * held.count() as f32 / self.names.len() as f32;
         }
         energy
@@ -304,9 +305,9 @@ impl Probe {
 }
 
 /// The names that a memory mentions, as they are compared.
-pub(super) fn names_of(state: &SpaceState, slot: Slot) -> impl Iterator<Item = &Box<str>> {
+pub(super) fn names_of(state: &SpaceState, slot: Slot) -> impl Iterator<Item = &str> {
     let own = state.graph().entities_of(slot).iter();
-    own.filter(|(_, mentions)| *mentions > 0).map(|(id, _)| &state.graph().entity(*id).name)
+    own.filter(|(_, mentions)| *mentions > 0).map(|(id, _)| &*state.graph().entity(*id).name)
 }
 
 /// Whether two values are the same, 1 and 1.0 among them.

@@ -285,7 +285,7 @@ impl<'a> Ballot<'a> {
         let least = votes.values().map(sure).fold(all, f64::min);
         let mentions = |at: usize| {
             let mut own = names_of(self.state, self.candidates.all[at].slot).peekable();
-            if names.is_empty() { own.peek().is_none() } else { own.any(|name| likely.contains(&**name)) }
+            if names.is_empty() { own.peek().is_none() } else { own.any(|name| likely.contains(name)) }
         };
         let sources = self.voting(mentions);
         let value = CompletedValue::Names(names.iter().map(|name| (*name).to_owned()).collect());

@@ -3,9 +3,7 @@
 
 use super::{Embedder, Record, SpaceState};
 use crate::Slot;
-use crate::associate::Analysis;
 use crate::concepts;
-use crate::graph::HubId;
 use crate::lexicon::TermList;
 use crate::memory::Memory;
 use crate::payloads::{Away, Heat, HeatClock, Home, Move, Moves, Region, Tier};
@@ -262,19 +260,6 @@ impl SpaceState {
         let Kept { home, content_bytes, fingerprint, .. } = self.record(slot).kept;
         let code = self.vectors.as_ref().and_then(|vectors| vectors.code_bytes(slot));
         (home != Home::Log).then_some(Stub { home, content_bytes, fingerprint, code })
-    }
-
-    /// What words and names a memory has, and how it is told, as the analysis of its text said; without its vector.
-    pub fn analysis(&self, slot: Slot) -> Analysis {
-        let name = |(id, count): &(HubId, u32)| (self.graph.entity(*id).name.clone(), *count);
-        let mut entities: Vec<_> = self.graph.entities_of(slot).iter().map(name).collect();
-        entities.sort_unstable();
-        Analysis {
-            terms: self.lexicon.counts(slot, &self.record(slot).kept.terms),
-            entities,
-            speech: self.speeches.speech(slot),
-            embedding: None,
-        }
     }
 
     /// Makes a region readable.

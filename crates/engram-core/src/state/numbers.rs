@@ -1,0 +1,112 @@
+//! Words and names as numbers: so a checkpoint keeps them, which tells each name once, before the first memory that has it.
+
+use super::SpaceState;
+use crate::Slot;
+use crate::associate::Analysis;
+use crate::graph::HubId;
+use crate::lexicon::TermId;
+use crate::speech::Speech;
+use std::sync::Arc;
+
+/// What is known of a memory's text: the numbers of its words and names, with how often it has them, and how it is told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Numbered {
+    /// Words, each once.
+    pub terms: Vec<(u32, u32)>,
+    /// Names, each once.
+    pub entities: Vec<(u32, u32)>,
+    /// How it is told.
+    pub speech: Speech,
+}
+
+/// What is told before it is used, in the order of its numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewNames {
+    /// Words.
+    pub terms: Vec<Arc<str>>,
+    /// Names.
+    pub entities: Vec<Arc<str>>,
+}
+
+/// What whoever writes memories down has told, numbered from 0 in the order of telling.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    terms: Told,
+    entities: Told,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// By the id of the state: what it was called when it was told, and its number. An id may be another's by now, but
+    /// the allocation of a name that is held here is nobody else's.
+    by_id: Vec<Option<(Arc<str>, u32)>>,
+    count: u32,
+}
+
+impl Told {
+    fn number(&mut self, id: u32, name: &Arc<str>, new: &mut Vec<Arc<str>>) -> u32 {
+        let at = id as usize;
+        if self.by_id.len() <= at {
+            self.by_id.resize(at + 1, None);
+        }
+        match &self.by_id[at] {
+            Some((told, number)) if Arc::ptr_eq(told, name) => *number,
+            _ => {
+                let number = self.count;
+                self.count += 1;
+                new.push(name.clone());
+                self.by_id[at] = Some((name.clone(), number));
+                number
+            }
+        }
+    }
+}
+
+/// What numbers mean to a state that reads them.
+#[derive(Debug, Default)]
+pub struct Names {
+    terms: Vec<TermId>,
+    entities: Vec<HubId>,
+}
+
+impl SpaceState {
+    /// What is known of the text of the memory in `slot`, by the numbers of `told`, in their order. What these do not have
+    /// yet is added to them and to `new`, which is to be told first.
+    pub fn numbered(&self, slot: Slot, told: &mut Numbers, new: &mut NewNames) -> Numbered {
+        let words = self.lexicon.counts(slot, &self.record(slot).kept.terms);
+        let names = self.graph.entities_of(slot).iter();
+        let mut terms: Vec<_> =
+            words.map(|(id, name, count)| (told.terms.number(id, name, &mut new.terms), count)).collect();
+        let mut entities: Vec<_> = names
+            .map(|&(id, count)| {
+                (told.entities.number(id, &self.graph.entity(id).name, &mut new.entities), count)
+            })
+            .collect();
+        terms.sort_unstable();
+        entities.sort_unstable();
+        Numbered { terms, entities, speech: self.speeches.speech(slot) }
+    }
+
+    /// Takes up the names that follow in the order of telling. Until `finish_placing` each keeps its place here.
+    pub fn take_names(&mut self, names: &mut Names, new: NewNames) {
+        names.terms.extend(new.terms.into_iter().map(|term| self.lexicon.lasting_id(term)));
+        names.entities.extend(new.entities.iter().map(|name| self.graph.lasting_entity_id(name)));
+    }
+
+    /// What is known of a text, by the numbers of this state.
+    pub(super) fn number(&mut self, analysis: &Analysis) -> Numbered {
+        Numbered {
+            terms: analysis.terms.iter().map(|(term, count)| (self.lexicon.id(term), *count)).collect(),
+            entities: analysis.entities.iter().map(|(name, n)| (self.graph.entity_id(name), *n)).collect(),
+            speech: analysis.speech.clone(),
+        }
+    }
+}
+
+impl Names {
+    /// Makes the numbers of what was read those of the state that took up these names. Every number was told.
+    pub fn translate(&self, numbered: &mut Numbered) {
+        numbered.terms.iter_mut().for_each(|(number, _)| *number = self.terms[*number as usize]);
+        numbered.entities.iter_mut().for_each(|(number, _)| *number = self.entities[*number as usize]);
+    }
+}

@@ -1,0 +1,367 @@
+//! Builds a space from its newest checkpoint and the log after it. One thread reads, checks and decodes what another
+//! places, as each is about half of the work; then one reads the index while the other repeats the log. What is damaged is
+//! an error with file and offset, but for the index, which is built again.
+
+use crate::codec::{Part, PartReader, decode_changes};
+use crate::engine::{Held, Shared, held};
+use crate::error::Result;
+use crate::space::{LogState, Space};
+use crate::tiers::{self, Placing};
+use crate::writer::version_of;
+use engram_core::Slot;
+use engram_core::associate::Analysis;
+use engram_core::embed::embed;
+use engram_core::hnsw::{Hnsw, Tuning};
+use engram_core::id::SpaceName;
+use engram_core::memory::Memory;
+use engram_core::payloads::{Heat, Moves};
+use engram_core::state::{Change, Embedder, Names, Saved, SpaceState, Stub};
+use engram_storage::{Error as StorageError, Log, LogPosition, Recovered, Vfs, checkpoint};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, ScopedJoinHandle};
+
+/// Parts of a checkpoint that are decoded ahead of being placed: some megabytes.
+const PARTS_AHEAD_MAX: usize = 32;
+
+/// A space, built from what its folder holds.
+pub(crate) fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
+    let dir = shared.dir_of(name);
+    let mut state = SpaceState::tuned(shared.options.hnsw, shared.options.tuning);
+    state.share_heat(shared.tiers.clock.clone());
+    state.set_hops(shared.options.hops);
+    let vfs = &*shared.options.vfs;
+    if held(vfs, &dir)? == Held::Nothing {
+        let placing = Placing::default();
+        return Ok(Space::new(name.clone(), dir, shared.clone(), state, LogState::Unborn, 0, placing));
+    }
+    let mut placing = tiers::open_segments(vfs, &dir, &mut state)?;
+    let (mut position, mut saved) = (LogPosition::ZERO, SavedIndex::default());
+    if let Some(newest) = checkpoint::newest(vfs, &dir)? {
+        saved = load_checkpoint(vfs, &dir, newest, &mut state)?;
+        position = newest;
+    }
+    let checkpoint = (position.0, saved.checkpoint_bytes);
+    let tuning = shared.options.tuning;
+    let (log, recovered) = thread::scope(|scope| -> Result<_> {
+        let index = saved.fits(&state).then(|| scope.spawn(|| saved.decode(tuning)));
+        let replayed = replay_log(shared, &dir, position, &mut state)?;
+        tiers::finish_recovery(vfs, &dir, &mut state, &mut placing)?;
+        tiers::bring_hottest(shared, &mut state);
+        match index.map(joined) {
+            Some(Ok(index)) => state.adopt_index(index, &saved.versions),
+            Some(Err(reason)) => {
+                tracing::warn!(folder = %dir.display(), reason, "index unreadable; building it again");
+            }
+            None => {}
+        }
+        Ok(replayed)
+    })?;
+    tell_of(name, &recovered, checkpoint.0);
+    let position = log.position().0;
+    let log = LogState::Open(Box::new(shared.open_log(log, checkpoint)));
+    Ok(Space::new(name.clone(), dir, shared.clone(), state, log, position, placing))
+}
+
+/// What a thread gave, or its panic.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn tell_of(name: &SpaceName, recovered: &Recovered, checkpoint: u64) {
+    let space = name.as_str();
+    if recovered.frames > 0 {
+        tracing::info!(space, frames = recovered.frames, "replayed the log");
+    }
+    if recovered.bytes_cut > 0 {
+        let bytes_cut = recovered.bytes_cut;
+        tracing::warn!(space, bytes_cut, "cut off the end of the log: an unfinished write");
+    }
+    if recovered.created && checkpoint > 0 {
+        tracing::warn!(
+            space,
+            "found a checkpoint without a log: what was stored after the checkpoint is lost"
+        );
+    }
+}
+
+/// Opens the log and applies what it has after `position`.
+fn replay_log(
+    shared: &Shared,
+    dir: &Path,
+    position: LogPosition,
+    state: &mut SpaceState,
+) -> Result<(Log, Recovered)> {
+    let mut replay = |position: LogPosition, payload: &[u8]| {
+        let changes = decode_changes(payload).map_err(|reason| StorageError::Payload { reason })?;
+        for (version, change) in (version_of(position.0)..).zip(changes) {
+            admit(state.settings().embedder, &change).map_err(|reason| StorageError::Payload { reason })?;
+            let analysis = match &change {
+                Change::Stored(memory) => Some(Analysis::of(memory, state.settings())),
+                _ => None,
+            };
+            state.apply(version, change, analysis.as_ref());
+        }
+        Ok(())
+    };
+    Ok(Log::open(shared.options.vfs.clone(), dir, shared.log_options(), position, &mut replay)?)
+}
+
+/// The index that a checkpoint holds.
+#[derive(Debug, Default)]
+struct SavedIndex {
+    bytes: Vec<u8>,
+    /// Its nodes, with the versions of their memories.
+    versions: Vec<(Slot, u64)>,
+    /// What made its vectors.
+    embedder: Option<Embedder>,
+    /// Size of all that the checkpoint holds.
+    checkpoint_bytes: u64,
+}
+
+impl SavedIndex {
+    /// Whether there is one. One over the vectors of another embedder says nothing of those that are here now.
+    fn fits(&self, state: &SpaceState) -> bool {
+        !self.bytes.is_empty() && self.embedder == state.settings().embedder
+    }
+
+    fn decode(&self, tuning: Tuning) -> Result<Hnsw, String> {
+        Hnsw::decode(&self.bytes, tuning)
+    }
+}
+
+/// Fills a state from a checkpoint.
+fn load_checkpoint(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    position: LogPosition,
+    state: &mut SpaceState,
+) -> Result<SavedIndex> {
+    let saved = thread::scope(|scope| {
+        let (send, parts) = sync_channel(PARTS_AHEAD_MAX);
+        let reader = scope.spawn(move || read_checkpoint(vfs, dir, position, &send));
+        let (mut names, mut embedder) = (Names::default(), None);
+        for part in parts {
+            if let Part::Settings(settings) = &part {
+                embedder = settings.embedder;
+            }
+            place(state, part, embedder, &mut names);
+        }
+        joined(reader)
+    })?;
+    state.finish_placing();
+    Ok(saved)
+}
+
+/// Sends what a checkpoint holds, all of which makes sense, and gives its index.
+fn read_checkpoint(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    position: LogPosition,
+    send: &SyncSender<Part>,
+) -> engram_storage::Result<SavedIndex> {
+    let (mut reader, mut saved) = (PartReader::default(), SavedIndex::default());
+    let mut read = |payload: &[u8]| -> Result<(), String> {
+        saved.checkpoint_bytes += payload.len() as u64;
+        let part = match reader.read(payload)? {
+            Part::IndexVersions(of_nodes) => {
+                saved.versions.extend(of_nodes);
+                return Ok(());
+            }
+            Part::IndexBytes(piece) => {
+                saved.bytes.extend(piece);
+                return Ok(());
+            }
+            part => part,
+        };
+        match &part {
+            Part::Settings(settings) => saved.embedder = settings.embedder,
+            Part::Memory { memory, .. } => admit_memory(saved.embedder, memory)?,
+            Part::Block { memories, .. } => {
+                memories.iter().try_for_each(|kept| admit_stub(saved.embedder, &kept.stub))?;
+            }
+            _ => {}
+        }
+        send.send(part).map_err(|_| "nobody places what is read".to_string())
+    };
+    checkpoint::read(vfs, dir, position, &mut |payload| {
+        read(payload).map_err(|reason| StorageError::Payload { reason })
+    })?;
+    Ok(saved)
+}
+
+/// Puts a part of a checkpoint into a state. `embedder` is that of the checkpoint.
+fn place(state: &mut SpaceState, part: Part, embedder: Option<Embedder>, names: &mut Names) {
+    match part {
+        Part::Settings(settings) => state.apply(0, Change::Settings(settings), None),
+        Part::Memory { slot, arrival, version, uses, memory } => {
+            let analysis = Analysis::of(&memory, state.settings());
+            let at = Saved { slot, arrival, version, uses, heat: Heat::default() };
+            state.place_saved(at, *memory, &analysis, None);
+        }
+        Part::Block { names: new, memories } => {
+            state.take_names(names, new);
+            for mut kept in memories {
+                names.translate(&mut kept.numbered);
+                let mut embedding = None;
+                if embedder != state.settings().embedder {
+                    // Another version's vectors are not kept; texts that are away are embedded when they come back.
+                    kept.stub.code = None;
+                    embedding = state.content_at(kept.stub.home).and_then(embed);
+                }
+                let embedding = embedding.as_deref();
+                state.place_numbered(kept.at, kept.memory, &kept.numbered, embedding, &kept.stub);
+            }
+        }
+        Part::Files(files) => {
+            let name = |file| Change::Moved(Moves { file: Some(file), moves: Vec::new() });
+            files.into_iter().for_each(|file| state.apply(0, name(file), None));
+        }
+        Part::Keyed { version, keyed } => state.apply(version, Change::Keyed(keyed), None),
+        Part::Learned { last, rows } => state.restore_learned(last, &rows),
+        Part::IndexVersions(_) | Part::IndexBytes(_) => unreachable!("the index is read by its own thread"),
+    }
+}
+
+/// Whether stored bytes make sense to a state that asserts that they do.
+fn admit(embedder: Option<Embedder>, change: &Change) -> Result<(), String> {
+    match change {
+        Change::Stored(memory) => admit_memory(embedder, memory),
+        _ => Ok(()),
+    }
+}
+
+fn admit_memory(embedder: Option<Embedder>, memory: &Memory) -> Result<(), String> {
+    let Some(embedding) = &memory.embedding else { return Ok(()) };
+    match embedder {
+        Some(Embedder::Caller { dimensions }) if embedding.len() == dimensions => Ok(()),
+        Some(Embedder::Caller { dimensions }) => {
+            Err(format!("memory {} has {} dimensions, its space {dimensions}", memory.id, embedding.len()))
+        }
+        _ => Err(format!("memory {} has a vector, its space takes none", memory.id)),
+    }
+}
+
+/// Whether what is known of a payload that lies elsewhere makes sense to a state.
+fn admit_stub(embedder: Option<Embedder>, stub: &Stub) -> Result<(), String> {
+    let dimensions = embedder.and_then(Embedder::dimensions);
+    let is_builtin = matches!(embedder, Some(Embedder::Builtin { .. }));
+    match &stub.code {
+        // A checkpoint of another version of the built-in embedder may have others, which are dropped.
+        Some((code, _)) if Some(code.len()) != dimensions && !is_builtin => {
+            Err(format!("a code of {} numbers, its space has vectors of {dimensions:?}", code.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{encode_part, encode_version_3};
+    use crate::engine::{Engine, Options};
+    use crate::space::StoreOptions;
+    use engram_core::memory::NewMemory;
+    use engram_core::state::NewNames;
+    use engram_storage::{CheckpointWriter, RealVfs};
+
+    /// Writes the newest checkpoint of a space again, with other frames for each of its parts.
+    fn rewrite(dir: &Path, mut frames: impl FnMut(Part) -> Vec<Vec<u8>>) {
+        let position = checkpoint::newest(&RealVfs, dir).unwrap().unwrap();
+        let (mut reader, mut parts) = (PartReader::default(), Vec::new());
+        checkpoint::read(&RealVfs, dir, position, &mut |payload| {
+            parts.push(reader.read(payload).unwrap());
+            Ok(())
+        })
+        .unwrap();
+        let mut writer = CheckpointWriter::create(Arc::new(RealVfs), dir, position).unwrap();
+        for frame in parts.into_iter().flat_map(&mut frames) {
+            writer.push(&frame).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    /// As a program with another built-in embedder would have.
+    fn pretend_another_embedder(dir: &Path) {
+        rewrite(dir, |mut part| {
+            if let Part::Settings(settings) = &mut part {
+                assert_eq!(settings.embedder, Some(Embedder::BUILTIN));
+                settings.embedder = Some(Embedder::Builtin { version: u32::MAX });
+            }
+            vec![encode_part(&part)]
+        });
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_version_before_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = SpaceName::new("notes").unwrap();
+        let open = || {
+            // Every payload gets a home, so that the checkpoint has none.
+            let options =
+                Options { background_threads: 0, settled_bytes_min: 0, ..Options::new(folder.path()) };
+            let engine = Engine::open(options).unwrap();
+            let space = engine.space_or_new(&name).unwrap();
+            (engine, space)
+        };
+        let (engine, space) = open();
+        for at in 0..300 {
+            let memory = NewMemory {
+                content: Some(format!("Ann: It rained in Bath, note {at} of {}", at % 7)),
+                context: Some(format!("c{}", at % 40)),
+                ..NewMemory::default()
+            };
+            space.store(vec![memory], &StoreOptions::default()).unwrap();
+        }
+        engine.work_off();
+        let dump = space.dump();
+        engine.close().unwrap();
+        let (engine, space) = open();
+        assert_eq!((space.dump(), space.summary().unindexed), (dump.clone(), 0));
+        engine.close().unwrap();
+        let (mut told, mut memories) = (NewNames::default(), 0);
+        rewrite(&folder.path().join("spaces/notes"), |part| match part {
+            Part::Block { names, memories: block } => {
+                told.terms.extend(names.terms);
+                told.entities.extend(names.entities);
+                memories += block.len();
+                block.iter().map(|kept| encode_version_3(kept, &told)).collect()
+            }
+            part => vec![encode_part(&part)],
+        });
+        assert_eq!(memories, 300);
+        let (_engine, space) = open();
+        assert_eq!((space.dump(), space.summary().unindexed), (dump, 0));
+    }
+
+    #[test]
+    fn vectors_of_another_version_are_made_anew_and_so_is_their_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = SpaceName::new("notes").unwrap();
+        let open = || {
+            let options = Options { background_threads: 0, ..Options::new(folder.path()) };
+            let engine = Engine::open(options).unwrap();
+            let space = engine.space_or_new(&name).unwrap();
+            (engine, space)
+        };
+        let (engine, space) = open();
+        for content in ["It rained in Bath", "My dog chased the postman", "日本語"] {
+            let memory = NewMemory { content: Some(content.into()), ..NewMemory::default() };
+            space.store(vec![memory], &StoreOptions::default()).unwrap();
+        }
+        engine.work_off();
+        let dump = space.dump();
+        engine.close().unwrap();
+        let (engine, space) = open();
+        assert_eq!(
+            (space.dump(), space.summary().unindexed),
+            (dump.clone(), 0),
+            "its own index is taken over"
+        );
+        engine.close().unwrap();
+        pretend_another_embedder(&folder.path().join("spaces/notes"));
+        let (_engine, space) = open();
+        assert_eq!((space.dump(), space.summary().unindexed), (dump, 2), "another one's is not");
+    }
+}
