@@ -15,8 +15,8 @@ use engram_core::state::{NewNames, Numbered, Numbers, Saved, SpaceState};
 use engram_storage::{CheckpointWriter, LogPosition, checkpoint};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Memories that are written to a checkpoint under one read lock.

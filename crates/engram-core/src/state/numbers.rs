@@ -87,6 +87,18 @@ impl SpaceState {
         Numbered { terms, entities, speech: self.speeches.speech(slot) }
     }
 
+    /// The same by name, as the analysis of its text said; without its vector.
+    pub fn analysis(&self, slot: Slot) -> Analysis {
+        let words = self.lexicon.counts(slot, &self.record(slot).kept.terms);
+        let names = self.graph.entities_of(slot).iter();
+        let mut terms: Vec<_> = words.map(|(_, name, count)| (Box::from(&**name), count)).collect();
+        let mut entities: Vec<_> =
+            names.map(|&(id, count)| (Box::from(&*self.graph.entity(id).name), count)).collect();
+        terms.sort_unstable();
+        entities.sort_unstable();
+        Analysis { terms, entities, speech: self.speeches.speech(slot), embedding: None }
+    }
+
     /// Takes up the names that follow in the order of telling. Until `finish_placing` each keeps its place here.
     pub fn take_names(&mut self, names: &mut Names, new: NewNames) {
         names.terms.extend(new.terms.into_iter().map(|term| self.lexicon.lasting_id(term)));
