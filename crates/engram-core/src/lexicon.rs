@@ -2,6 +2,7 @@
 //! Holds nothing of a memory that was removed: a term without postings is gone, too.
 
 use crate::Slot;
+use crate::by_name::ByName;
 use rust_stemmers::{Algorithm, Stemmer};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -374,7 +375,7 @@ impl TermList {
 /// The inverted index.
 #[derive(Debug, Clone, Default)]
 pub struct Lexicon {
-    ids: FxHashMap<Arc<str>, TermId>,
+    ids: ByName,
     /// By id.
     names: Vec<Arc<str>>,
     /// By id.
@@ -401,8 +402,8 @@ impl Lexicon {
 
     /// The id of a term, for a memory that is inserted next.
     pub fn id(&mut self, term: &str) -> TermId {
-        match self.ids.get(term) {
-            Some(&id) => id,
+        match self.term(term) {
+            Some(id) => id,
             None => self.add(term.into()),
         }
     }
@@ -410,8 +411,8 @@ impl Lexicon {
     /// The id of a term, which stays its own until `drop_bare`, whoever holds it or does not.
     pub fn lasting_id(&mut self, term: Arc<str>) -> TermId {
         self.keeps_bare = true;
-        match self.ids.get(&term) {
-            Some(&id) => id,
+        match self.term(&term) {
+            Some(id) => id,
             None => self.add(term),
         }
     }
@@ -420,7 +421,7 @@ impl Lexicon {
     pub fn drop_bare(&mut self) {
         if std::mem::take(&mut self.keeps_bare) {
             let bare = |id: &TermId| {
-                let is_named = self.ids.get(&self.names[*id as usize]) == Some(id);
+                let is_named = self.term(&self.names[*id as usize]) == Some(*id);
                 is_named && self.postings[*id as usize].is_empty()
             };
             let bare: Vec<TermId> = (0..self.postings.len() as TermId).filter(bare).collect();
@@ -430,7 +431,7 @@ impl Lexicon {
 
     fn drop_term(&mut self, id: TermId) {
         self.postings[id as usize] = Postings::default();
-        self.ids.remove(&self.names[id as usize]);
+        self.ids.remove(&self.names[id as usize], id);
         self.free.push(id);
     }
 
@@ -454,8 +455,8 @@ impl Lexicon {
             self.postings.push(Postings::default());
             self.names.push(name.clone());
         }
-        self.names[id as usize] = name.clone();
-        self.ids.insert(name, id);
+        self.ids.insert(&name, id, |id| &self.names[id as usize]);
+        self.names[id as usize] = name;
         id
     }
 
@@ -466,7 +467,7 @@ impl Lexicon {
 
     /// The id of a term that memories hold.
     pub fn term(&self, term: &str) -> Option<TermId> {
-        self.ids.get(term).copied()
+        self.ids.get(term, |id| &self.names[id as usize])
     }
 
     /// Who holds the term of this id.
@@ -484,8 +485,8 @@ impl Lexicon {
         let postings = |list: &Postings| {
             list.slots.capacity() * size_of::<Slot>() + list.repeats.capacity() * size_of::<Posting>()
         };
-        let terms = self.ids.keys().map(|term| term.len()).sum::<usize>()
-            + self.ids.capacity() * (size_of::<(Arc<str>, TermId)>() + 1)
+        let terms = self.ids.numbers().map(|id| self.names[id as usize].len()).sum::<usize>()
+            + self.ids.bytes()
             + self.names.capacity() * size_of::<Arc<str>>();
         terms
             + self.postings.iter().map(postings).sum::<usize>()
@@ -509,8 +510,8 @@ impl Lexicon {
 
     /// Every term with its postings, ordered by term: for comparing two lexicons.
     pub fn dump(&self) -> Vec<(&str, Vec<Posting>)> {
-        let list = |id: TermId| self.postings(id).iter().collect();
-        let mut all: Vec<_> = self.ids.iter().map(|(term, &id)| (&**term, list(id))).collect();
+        let term = |id: TermId| (&*self.names[id as usize], self.postings(id).iter().collect());
+        let mut all: Vec<_> = self.ids.numbers().map(term).collect();
         all.sort_unstable_by_key(|(term, _)| *term);
         all
     }

@@ -4,6 +4,7 @@
 
 use crate::Slot;
 use crate::associate::Analysis;
+use crate::by_name::ByName;
 use crate::concepts::{self, Concepts};
 use crate::confidence::superseding;
 use crate::decay::{DecayFrom, DecayLaw, Outcome, Strength};
@@ -237,7 +238,8 @@ pub struct Saved {
 #[derive(Debug, Clone)]
 pub struct SpaceState {
     settings: SpaceSettings,
-    slots: FxHashMap<MemoryId, Slot>,
+    /// By id.
+    slots: ByName,
     records: Vec<Option<Record>>,
     free: Vec<Slot>,
     /// By arrival: the order of lists and exports.
@@ -271,7 +273,7 @@ impl SpaceState {
     pub fn new(params: HnswParams) -> Self {
         Self {
             settings: SpaceSettings::default(),
-            slots: FxHashMap::default(),
+            slots: ByName::default(),
             records: Vec::new(),
             free: Vec::new(),
             arrivals: BTreeMap::new(),
@@ -382,7 +384,7 @@ impl SpaceState {
             // Its vector is derived, whatever an export gave it.
             memory.embedding = None;
         }
-        let known = self.slots.get(&memory.id).copied();
+        let known = self.slot(&memory.id);
         let arrival = match known.map(|slot| self.record(slot)) {
             Some(record) if record.version >= version => return,
             Some(record) => record.arrival,
@@ -425,7 +427,7 @@ impl SpaceState {
             Used { arrival: record.arrival, slot, trials: record.uses.trials }
         };
         // One that came later under the same id is another.
-        let slots = ids.iter().filter_map(|id| self.slots.get(id).copied());
+        let slots = ids.iter().filter_map(|id| slot_of(&self.slots, records, id));
         let members: Vec<Used> = slots.map(used).filter(|member| member.arrival < version).collect();
         let find = |arrival: u64| arrivals.get(&arrival).copied().map(used);
         self.graph.learned_mut().learn(version, at, &members, find);
@@ -481,7 +483,8 @@ impl SpaceState {
         let is_concept = concepts::is_made(&memory);
         if is_concept {
             memory.embedding = None;
-            self.concepts.insert(slot, &memory, |id| self.slots.get(id).copied());
+            let slot_of = |id: &MemoryId| slot_of(&self.slots, &self.records, id);
+            self.concepts.insert(slot, &memory, slot_of);
         }
         self.expiring += usize::from(memory.expires_at.is_some());
         let given = memory.embedding.take();
@@ -492,9 +495,9 @@ impl SpaceState {
         kept.terms = terms;
         self.graph.mention(slot, &numbered.entities);
         self.speeches.insert(slot, &numbered.speech);
-        self.slots.insert(memory.id.clone(), slot);
         for link in associations(&memory) {
-            self.graph.link(slot, &link.to, self.slots.get(&link.to).copied(), &link.kind, link.weight);
+            let target = if link.to == memory.id { Some(slot) } else { self.slot(&link.to) };
+            self.graph.link(slot, &link.to, target, &link.kind, link.weight);
         }
         self.graph.arrive(&memory.id, slot);
         if let Some(name) = &memory.context {
@@ -503,6 +506,8 @@ impl SpaceState {
         }
         self.concepts.arrive(&memory.id, slot);
         self.records[slot as usize] = Some(Record { memory, kept, arrival, version, uses });
+        let name_of = |slot| id_in(&self.records, slot);
+        self.slots.insert(name_of(slot), slot, name_of);
         if stub.is_some() {
             self.leave(slot);
         }
@@ -541,9 +546,7 @@ impl SpaceState {
     /// Derives the direction of a concept from its sources, in the order of their ids.
     fn direct(&mut self, concept: Slot) {
         let links = concepts::sources(&self.record(concept).memory);
-        // One that is on its way out still has its slot.
-        let there = links.filter_map(|link| self.slot(&link.to)).filter(|&slot| self.get(slot).is_some());
-        let sources: Vec<Slot> = there.collect();
+        let sources: Vec<Slot> = links.filter_map(|link| self.slot(&link.to)).collect();
         // By codes, so that it is the same wherever the rows lie.
         let vectors = self.vectors.as_ref();
         let of_code =
@@ -560,14 +563,16 @@ impl SpaceState {
         self.concepts.set(concept, sources, direction);
     }
 
-    /// Takes all that is derived from the memory in `slot` out; the id keeps the slot.
+    /// Takes the memory in `slot` out, and all that is derived from it.
     fn clear(&mut self, slot: Slot) {
         self.count_payload(slot, false);
         let data_bytes = self.data_bytes_of(slot);
         let record = self.records[slot as usize].take().expect("the slot is taken");
         let memory = &record.memory;
+        self.slots.remove(memory.id.as_str(), slot);
         if concepts::is_made(memory) {
-            self.concepts.remove(slot, memory, |id| self.slots.get(id).copied());
+            let slot_of = |id: &MemoryId| slot_of(&self.slots, &self.records, id);
+            self.concepts.remove(slot, memory, slot_of);
         } else {
             self.data_bytes -= data_bytes;
             self.times.remove(&(memory.occurred_at, slot));
@@ -578,7 +583,7 @@ impl SpaceState {
         self.graph.unmention(slot);
         self.speeches.remove(slot);
         for link in associations(memory) {
-            let target = if link.to == memory.id { Some(slot) } else { self.slots.get(&link.to).copied() };
+            let target = if link.to == memory.id { Some(slot) } else { self.slot(&link.to) };
             self.graph.unlink(slot, &link.to, target, &link.kind);
         }
         self.graph.depart(&memory.id, slot);
@@ -597,9 +602,8 @@ impl SpaceState {
     }
 
     fn delete(&mut self, id: &MemoryId) {
-        if let Some(slot) = self.slots.get(id).copied() {
+        if let Some(slot) = self.slot(id) {
             self.clear(slot);
-            self.slots.remove(id);
             self.free.push(slot);
         }
     }
@@ -611,7 +615,7 @@ impl SpaceState {
 
     fn link(&mut self, version: u64, from: &MemoryId, link: Link) {
         let Some(slot) = self.slot_before(from, version) else { return };
-        let target = self.slots.get(&link.to).copied();
+        let target = self.slot(&link.to);
         self.graph.link(slot, &link.to, target, &link.kind, link.weight);
         let links = &mut self.record_mut(slot).memory.links;
         match links.binary_search_by(|own| (&own.to, &own.kind).cmp(&(&link.to, &link.kind))) {
@@ -622,7 +626,7 @@ impl SpaceState {
 
     fn unlink(&mut self, version: u64, from: &MemoryId, to: &MemoryId, kind: &str) {
         let Some(slot) = self.slot_before(from, version) else { return };
-        self.graph.unlink(slot, to, self.slots.get(to).copied(), kind);
+        self.graph.unlink(slot, to, self.slot(to), kind);
         self.record_mut(slot).memory.links.retain(|link| (&link.to, link.kind.as_str()) != (to, kind));
     }
 
@@ -728,7 +732,7 @@ impl SpaceState {
 
     /// The slot of a memory.
     pub fn slot(&self, id: &MemoryId) -> Option<Slot> {
-        self.slots.get(id).copied()
+        slot_of(&self.slots, &self.records, id)
     }
 
     /// What a slot holds.
@@ -884,16 +888,16 @@ impl SpaceState {
     pub fn dump(&self) -> Vec<String> {
         let name = |slot: Slot| self.record(slot).memory.id.to_string();
         let mut lines = self.graph.dump(name);
-        for (id, slot) in &self.slots {
-            let record = self.record(*slot);
+        for slot in self.slots.numbers() {
+            let (id, record) = (name(slot), self.record(slot));
             lines.push(format!(
                 "{id}: {:?} {:x} {:?} {:?} {} {} {:?}",
                 Memory { content: None, ..record.memory.clone() },
                 record.kept.fingerprint,
-                self.vectors.as_ref().and_then(|vectors| vectors.code_bytes(*slot)),
-                self.concepts.direction(*slot),
-                self.window_scale(*slot),
-                self.speeches.dump(*slot),
+                self.vectors.as_ref().and_then(|vectors| vectors.code_bytes(slot)),
+                self.concepts.direction(slot),
+                self.window_scale(slot),
+                self.speeches.dump(slot),
                 record.uses.strength()
             ));
         }
@@ -921,8 +925,8 @@ impl SpaceState {
         times.sort();
         lines.push(format!("times: {}", times.join(", ")));
         lines.push(format!("{} bytes, {} words on average", self.data_bytes, self.lexicon.length_mean()));
-        let with_vector = self.slots.values().filter(|slot| self.has_vector(**slot)).count();
-        let indexed = self.slots.values().filter(|slot| self.index.contains(**slot)).count();
+        let with_vector = self.slots.numbers().filter(|slot| self.has_vector(*slot)).count();
+        let indexed = self.slots.numbers().filter(|slot| self.index.contains(*slot)).count();
         assert_eq!(indexed, self.index.len(), "the index holds no slot that is free");
         assert_eq!(
             indexed + self.unindexed.len(),
@@ -952,4 +956,13 @@ fn kept(memory: &Memory, given: Option<&[f32]>, stub: Option<&Stub>, heat: Heat)
 fn associations(memory: &Memory) -> impl Iterator<Item = &Link> {
     let is_concept = concepts::is_made(memory);
     memory.links.iter().filter(move |link| !is_concept || link.kind != concepts::DERIVED_FROM)
+}
+
+fn slot_of(slots: &ByName, records: &[Option<Record>], id: &MemoryId) -> Option<Slot> {
+    slots.get(id.as_str(), |slot| id_in(records, slot))
+}
+
+/// The id of the memory in a slot that has one.
+fn id_in(records: &[Option<Record>], slot: Slot) -> &str {
+    records[slot as usize].as_ref().expect("a slot is found as long as it holds something").memory.id.as_str()
 }

@@ -15,6 +15,7 @@ use engram_core::hnsw::{Hnsw, Tuning};
 use engram_core::id::SpaceName;
 use engram_core::memory::Memory;
 use engram_core::payloads::{Heat, Moves};
+use engram_core::platform;
 use engram_core::state::{Change, Embedder, Names, Saved, SpaceState, Stub};
 use engram_storage::{Error as StorageError, Log, LogPosition, Recovered, Vfs, checkpoint};
 use std::path::Path;
@@ -24,6 +25,9 @@ use std::thread::{self, ScopedJoinHandle};
 
 /// Parts of a checkpoint that are decoded ahead of being placed: some megabytes.
 const PARTS_AHEAD_MAX: usize = 32;
+
+/// A checkpoint of this size leaves so much free memory behind that it is worth giving back.
+const LARGE_CHECKPOINT_BYTES: u64 = 64 << 20;
 
 /// A space, built from what its folder holds.
 pub(crate) fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
@@ -59,6 +63,9 @@ pub(crate) fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
         Ok(replayed)
     })?;
     tell_of(name, &recovered, checkpoint.0);
+    if checkpoint.1 >= LARGE_CHECKPOINT_BYTES {
+        platform::return_unused();
+    }
     let position = log.position().0;
     let log = LogState::Open(Box::new(shared.open_log(log, checkpoint)));
     Ok(Space::new(name.clone(), dir, shared.clone(), state, log, position, placing))

@@ -37,9 +37,7 @@ impl SpaceState {
     }
 
     fn make_way(&mut self, at: &Saved, id: &MemoryId) {
-        if self.slots.contains_key(id) {
-            self.delete(id);
-        }
+        self.delete(id);
         if let Some(id) = self.get(at.slot).map(|record| record.memory.id.clone()) {
             self.delete(&id);
         }
