@@ -2,7 +2,6 @@
 //! gives it. Found by rules and a table; the same text always gives the same. For a new memory they are found outside
 //! every lock.
 
-use crate::concepts::is_made;
 use crate::embed::embed;
 use crate::lexicon::{counted, terms};
 use crate::memory::Memory;
@@ -56,7 +55,7 @@ pub struct Analysis {
 impl Analysis {
     /// Of a memory in a space with these settings. Costs some microseconds a sentence.
     pub fn of(memory: &Memory, settings: &SpaceSettings) -> Self {
-        if is_made(memory) {
+        if memory.is_made() {
             // It is found through its sources.
             return Self::default();
         }

@@ -4,10 +4,11 @@
 //! from theirs whenever they change.
 
 use crate::Slot;
+use crate::facts::Facts;
 use crate::id::MemoryId;
 use crate::memory::{Link, Memory, MemoryKind};
 use rustc_hash::FxHashMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// What the ids of concepts begin with that consolidation made.
@@ -17,16 +18,29 @@ pub const METADATA_KEY: &str = "consolidated";
 /// Kind of the links that lead from a concept to its sources.
 pub const DERIVED_FROM: &str = "derived_from";
 
-/// Whether consolidation made this memory, or would have: concepts that callers gave are theirs.
-pub fn is_made(memory: &Memory) -> bool {
-    memory.kind == MemoryKind::Concept
-        && memory.id.as_str().starts_with(ID_PREFIX)
-        && memory.metadata.get(METADATA_KEY).is_some_and(Value::is_object)
+impl Memory {
+    /// Whether consolidation made this memory, or would have: concepts that callers gave are theirs.
+    pub fn is_made(&self) -> bool {
+        is_made(&self.id, self.kind, &self.metadata)
+    }
 }
 
-/// The links to the sources of a concept that consolidation made, ordered by id.
-pub fn sources(memory: &Memory) -> impl Iterator<Item = &Link> {
-    memory.links.iter().filter(|link| link.kind == DERIVED_FROM)
+impl Facts {
+    /// As [`Memory::is_made`].
+    pub fn is_made(&self) -> bool {
+        is_made(&self.id, self.kind, self.metadata())
+    }
+}
+
+fn is_made(id: &MemoryId, kind: MemoryKind, metadata: &Map<String, Value>) -> bool {
+    kind == MemoryKind::Concept
+        && id.as_str().starts_with(ID_PREFIX)
+        && metadata.get(METADATA_KEY).is_some_and(Value::is_object)
+}
+
+/// Of the links of a concept that consolidation made those to its sources, ordered by id.
+pub fn sources(links: &[Link]) -> impl Iterator<Item = &Link> {
+    links.iter().filter(|link| link.kind == DERIVED_FROM)
 }
 
 /// The concepts of a space that consolidation made.
@@ -91,9 +105,9 @@ impl Concepts {
     }
 
     /// A concept is there now; `find` says where its sources are.
-    pub(crate) fn insert(&mut self, slot: Slot, memory: &Memory, find: impl Fn(&MemoryId) -> Option<Slot>) {
+    pub(crate) fn insert(&mut self, slot: Slot, links: &[Link], find: impl Fn(&MemoryId) -> Option<Slot>) {
         self.made.insert(slot, Made::default());
-        for link in sources(memory) {
+        for link in sources(links) {
             match find(&link.to) {
                 Some(source) => drop(self.of.insert((source, slot))),
                 None => drop(self.waiting.entry(link.to.clone()).or_default().insert(slot)),
@@ -102,9 +116,9 @@ impl Concepts {
     }
 
     /// A concept is gone.
-    pub(crate) fn remove(&mut self, slot: Slot, memory: &Memory, find: impl Fn(&MemoryId) -> Option<Slot>) {
+    pub(crate) fn remove(&mut self, slot: Slot, links: &[Link], find: impl Fn(&MemoryId) -> Option<Slot>) {
         self.made.remove(&slot);
-        for link in sources(memory) {
+        for link in sources(links) {
             if let Some(source) = find(&link.to) {
                 self.of.remove(&(source, slot));
             }

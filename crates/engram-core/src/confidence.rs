@@ -56,7 +56,7 @@ pub fn objections(state: &SpaceState, slot: Slot, is_visible: impl Fn(Slot) -> b
 /// What an objection takes from the log-odds.
 fn weight_of(state: &SpaceState, objection: &Objection) -> f32 {
     let times = if objection.supersedes { 2.0 } else { 1.0 };
-    times * objection.weight * logit(state.record(objection.slot).memory().confidence).max(0.0)
+    times * objection.weight * logit(state.record(objection.slot).facts().confidence).max(0.0)
 }
 
 /// The visible memories that supersede the one in `slot`.
@@ -73,10 +73,10 @@ pub fn superseding(
 /// How sure the sources of the memory in `slot` are, 0..=1, given what says the same, none of it superseded, and what
 /// speaks against it.
 pub fn combined(state: &SpaceState, slot: Slot, same: &[Slot], against: &[Objection]) -> f32 {
-    let own = state.record(slot).memory().confidence;
+    let own = state.record(slot).facts().confidence;
     // By source: a context, or a memory that has none.
     let source = |slot: Slot| state.graph().context_of(slot).ok_or(slot);
-    let sure = |slot: Slot| logit(state.record(slot).memory().confidence);
+    let sure = |slot: Slot| logit(state.record(slot).facts().confidence);
     let mut added = 0.0;
     for (at, &other) in same.iter().enumerate() {
         let is_first = same[..at].iter().all(|&before| source(before) != source(other));

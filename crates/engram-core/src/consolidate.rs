@@ -10,6 +10,7 @@
 use crate::Slot;
 use crate::concepts;
 use crate::confidence::{CONTRADICTS, SUPERSEDES};
+use crate::facts::Facts;
 use crate::hnsw::{self, Wanted};
 use crate::id::{MemoryId, Timestamp};
 use crate::limits::NAME_BYTES_MAX;
@@ -123,7 +124,7 @@ fn is_source(state: &SpaceState, slot: Slot) -> bool {
     let graph = state.graph();
     let is_superseded = || graph.incoming(slot).iter().any(|edge| graph.kind(edge.kind) == SUPERSEDES);
     let has_vector = || state.has_vector(slot);
-    is_episode(record.memory()) && has_vector() && !is_superseded()
+    is_episode(record.facts().kind, record.facts().expires_at()) && has_vector() && !is_superseded()
 }
 
 /// The vector of a source, scaled to length 1.
@@ -132,8 +133,8 @@ fn unit_of(state: &SpaceState, slot: Slot) -> Vec<f32> {
 }
 
 /// Whether a memory is of the kind that concepts are made of: not one that is to be gone by a time.
-fn is_episode(memory: &Memory) -> bool {
-    memory.kind == MemoryKind::Episode && memory.expires_at.is_none()
+fn is_episode(kind: MemoryKind, expires_at: Option<Timestamp>) -> bool {
+    kind == MemoryKind::Episode && expires_at.is_none()
 }
 
 fn add(sum: &mut [f32], row: &[f32]) {
@@ -147,8 +148,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// A memory that a concept is made of, as it is or is about to be.
 #[derive(Debug, Clone)]
 pub struct Source<'a> {
-    /// Its values.
-    pub memory: &'a Memory,
+    /// Its id.
+    pub id: &'a MemoryId,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// How sure its own source was, 0..=1.
+    pub confidence: f32,
     /// Its text, where it has one that is at hand.
     pub content: Option<&'a str>,
     /// It has a text, which is away.
@@ -162,24 +167,35 @@ pub struct Source<'a> {
 impl<'a> Source<'a> {
     /// The memory in a slot as it is; none where it cannot be a source.
     pub fn of(state: &'a SpaceState, slot: Slot) -> Option<Self> {
-        let memory = state.record(slot).memory();
+        let Facts { id, occurred_at, confidence, kind, .. } = state.record(slot).facts();
         let graph = state.graph();
         let named = graph.entities_of(slot).iter().filter(|(_, count)| *count > 0);
         let names = named.map(|(id, _)| &*graph.entity(*id).name).collect();
-        if !is_episode(memory) {
+        if !is_episode(*kind, state.record(slot).facts().expires_at()) {
             return None;
         }
         let row = state.row(slot).map(Cow::Borrowed);
         let vector = row.or_else(|| state.unit(slot).map(Cow::Owned))?;
         let content = state.content(slot);
-        Some(Self { memory, content: content.unwrap_or(None), is_away: content.is_err(), vector, names })
+        let (is_away, content) = (content.is_err(), content.unwrap_or(None));
+        Some(Self { id, occurred_at: *occurred_at, confidence: *confidence, content, is_away, vector, names })
     }
 
     /// The same of a memory that is about to be stored.
     pub fn coming(memory: &'a Memory, vector: &'a [f32], names: Vec<&'a str>) -> Option<Self> {
         let content = memory.content.as_deref();
         let vector = Cow::Borrowed(vector);
-        is_episode(memory).then_some(Self { memory, content, is_away: false, vector, names })
+        let Memory { id, occurred_at, confidence, .. } = memory;
+        let (occurred_at, confidence) = (*occurred_at, *confidence);
+        is_episode(memory.kind, memory.expires_at).then_some(Self {
+            id,
+            occurred_at,
+            confidence,
+            content,
+            is_away: false,
+            vector,
+            names,
+        })
     }
 }
 
@@ -207,7 +223,7 @@ pub struct Gist {
 /// What stands for these sources. Those that the others predict no better than the space's mean does are left out; none
 /// where too few are left.
 pub fn gist(mut sources: Vec<Source<'_>>, ground: &Ground) -> Option<Gist> {
-    sources.sort_unstable_by(|a, b| a.memory.id.cmp(&b.memory.id));
+    sources.sort_unstable_by(|a, b| a.id.cmp(b.id));
     let mut rows: Vec<Vec<f32>> = sources.iter().map(|source| unit(&source.vector)).collect();
     let fits = loop {
         let fits = predicted(&rows);
@@ -225,15 +241,15 @@ pub fn gist(mut sources: Vec<Source<'_>>, ground: &Ground) -> Option<Gist> {
     // Of what has no text, or none at hand, only a vector can be told.
     let has_text = sources.iter().any(|source| source.content.is_some());
     let told = |at: &usize| !has_text || sources[*at].content.is_some();
-    let away = sources.iter().filter(|source| source.is_away).map(|source| source.memory.id.clone());
+    let away = sources.iter().filter(|source| source.is_away).map(|source| source.id.clone());
     let best = |a: &usize, b: &usize| fits[*a].total_cmp(&fits[*b]).then(b.cmp(a));
-    let Source { memory: medoid, content, .. } = &sources[(0..rows.len()).filter(told).max_by(best)?];
-    let times = || sources.iter().map(|source| source.memory.occurred_at);
+    let medoid = &sources[(0..rows.len()).filter(told).max_by(best)?];
+    let times = || sources.iter().map(|source| source.occurred_at);
     let weight = |fit: f32| (fit.clamp(0.001, 1.0) * 1000.0).round() / 1000.0;
     Some(Gist {
-        sources: sources.iter().zip(&fits).map(|(s, fit)| (s.memory.id.clone(), weight(*fit))).collect(),
+        sources: sources.iter().zip(&fits).map(|(s, fit)| (s.id.clone(), weight(*fit))).collect(),
         medoid: medoid.id.clone(),
-        content: content.map(str::to_string),
+        content: medoid.content.map(str::to_string),
         away: if has_text { Vec::new() } else { away.collect() },
         confidence: medoid.confidence,
         from: times().min()?,
@@ -336,7 +352,7 @@ impl Search {
             index: hnsw::Scratch::new(),
         };
         for slot in state.concepts().slots() {
-            let concept = Some(state.record(slot).memory().id.clone());
+            let concept = Some(state.record(slot).facts().id.clone());
             search.add_group(Group { concept, members: state.concepts().sources(slot).to_vec() });
         }
         Some(search)
@@ -422,7 +438,7 @@ impl Search {
         let Group { concept, members } = &self.groups[at];
         let source = |slot: &Slot| {
             let record = state.get(*slot)?;
-            Some((record.memory().id.clone(), record.version))
+            Some((record.facts().id.clone(), record.version))
         };
         Proposal { concept: concept.clone(), sources: members.iter().filter_map(source).collect() }
     }

@@ -4,9 +4,10 @@ use crate::Slot;
 use crate::calibrate::Evidence;
 use crate::confidence::Objection;
 use crate::error::{Error, Result};
+use crate::facts::Facts;
 use crate::id::{MemoryId, Timestamp};
 use crate::limits::{CONTENT_BYTES_MAX, CUE_IDS_MAX, FILTER_CONDITIONS_MAX, LIMIT_DEFAULT, LIMIT_MAX};
-use crate::memory::{Memory, MemoryKind};
+use crate::memory::MemoryKind;
 use crate::vector::check_embedding;
 use crate::without::Without;
 use serde_json::Value;
@@ -205,7 +206,7 @@ impl Filter {
     }
 
     /// Whether `memory` passes.
-    pub fn passes(&self, memory: &Memory) -> bool {
+    pub fn passes(&self, memory: &Facts) -> bool {
         self.must.iter().all(|condition| condition.holds(memory))
             && (self.should.is_empty() || self.should.iter().any(|condition| condition.holds(memory)))
             && !self.must_not.iter().any(|condition| condition.holds(memory))
@@ -213,10 +214,10 @@ impl Filter {
 }
 
 impl Condition {
-    fn holds(&self, memory: &Memory) -> bool {
+    fn holds(&self, memory: &Facts) -> bool {
         match &self.field {
             Field::Metadata(path) => self.test.holds_for(metadata_at(memory, path)),
-            Field::Context => self.test.holds_for_text(memory.context.as_deref()),
+            Field::Context => self.test.holds_for_text(memory.context()),
             Field::Kind => self.test.holds_for_text(Some(kind_name(memory.kind))),
             Field::OccurredAt => self.test.holds_for_time(memory.occurred_at),
             Field::StoredAt => self.test.holds_for_time(memory.stored_at),
@@ -232,9 +233,9 @@ pub fn kind_name(kind: MemoryKind) -> &'static str {
     }
 }
 
-fn metadata_at<'a>(memory: &'a Memory, path: &[String]) -> Option<&'a Value> {
+fn metadata_at<'a>(memory: &'a Facts, path: &[String]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(memory.metadata.get(first)?, |value, key| value.get(key))
+    rest.iter().try_fold(memory.metadata().get(first)?, |value, key| value.get(key))
 }
 
 impl Test {

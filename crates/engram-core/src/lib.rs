@@ -18,6 +18,7 @@ pub mod cue;
 pub mod decay;
 pub mod embed;
 pub mod error;
+pub mod facts;
 pub mod graph;
 pub mod hnsw;
 pub mod id;

@@ -220,7 +220,7 @@ pub fn activate(
         .collect();
     activations.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let activated = activations.len();
-    activations.retain(|(slot, _)| options.filter.passes(state.record(*slot).memory()));
+    activations.retain(|(slot, _)| options.filter.passes(state.record(*slot).facts()));
     activations.truncate(options.limit);
     let (visits, residual, truncated) =
         (spread.visits, spread.residual, spread.truncated || leaves_out(state));
@@ -356,8 +356,7 @@ impl<'a> Ranking<'a> {
     fn may_hit(&self, slot: Slot) -> bool {
         self.is_visible(slot)
             && (self.shows_concepts() || !self.state.concepts().contains(slot))
-            && (self.options.filter.is_empty()
-                || self.options.filter.passes(self.state.record(slot).memory()))
+            && (self.options.filter.is_empty() || self.options.filter.passes(self.state.record(slot).facts()))
             && !self.cue.slots.contains(&slot)
     }
 
@@ -514,7 +513,7 @@ impl<'a> Ranking<'a> {
         if self.cue.when.intervals.is_empty() {
             return 0.0;
         }
-        self.cue.when.fit(self.state.record(slot).memory().occurred_at)
+        self.cue.when.fit(self.state.record(slot).facts().occurred_at)
     }
 
     /// The second half: what activation brings. What forgetting takes, `take_forgotten` does.
@@ -623,7 +622,7 @@ impl<'a> Ranking<'a> {
             if found.len() > TIME_CANDIDATES_MAX {
                 let ends = [state.between(from, to).next(), state.between(from, to).next_back()];
                 let [first, last] =
-                    ends.map(|slot| state.record(slot.expect("there are some")).memory().occurred_at.0);
+                    ends.map(|slot| state.record(slot.expect("there are some")).facts().occurred_at.0);
                 let at = |part: i128| {
                     let far = (i128::from(last) - i128::from(first)) * part / TIME_CANDIDATES_MAX as i128;
                     Timestamp((i128::from(first) + far) as i64)

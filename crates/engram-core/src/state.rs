@@ -10,6 +10,7 @@ use crate::confidence::superseding;
 use crate::decay::{DecayFrom, DecayLaw, Outcome, Strength};
 use crate::embed;
 use crate::error::{Error, Result};
+use crate::facts::Facts;
 use crate::graph::{Graph, Place};
 use crate::hnsw::{Hnsw, HnswParams, Tuning};
 use crate::id::{MemoryId, Timestamp};
@@ -138,7 +139,7 @@ pub struct Keyed {
 /// A memory in its slot. Its vector lies in `Vectors`, its content here as long as it is hot.
 #[derive(Debug, Clone)]
 pub struct Record {
-    memory: Memory,
+    facts: Facts,
     kept: Kept,
     /// Version of the store that brought the id; it stays when the memory is replaced.
     pub arrival: u64,
@@ -214,8 +215,8 @@ impl Clone for Uses {
 
 impl Record {
     /// The memory without its embedding, and without its content where that is not hot.
-    pub fn memory(&self) -> &Memory {
-        &self.memory
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 }
 
@@ -353,7 +354,7 @@ impl SpaceState {
             .into_iter()
             .map(|slot| {
                 let Record { arrival, version, ref uses, .. } = *self.record(slot);
-                (slot, arrival, version, self.memory(slot), uses.clone(), self.record(slot).memory.id.clone())
+                (slot, arrival, version, self.memory(slot), uses.clone(), self.record(slot).facts.id.clone())
             })
             .collect();
         places.iter().for_each(|(.., id)| self.delete(id));
@@ -380,7 +381,7 @@ impl SpaceState {
     }
 
     fn store(&mut self, version: u64, mut memory: Memory, analysis: &Analysis) {
-        if concepts::is_made(&memory) {
+        if memory.is_made() {
             // Its vector is derived, whatever an export gave it.
             memory.embedding = None;
         }
@@ -452,10 +453,10 @@ impl SpaceState {
         self.put(at, memory, &numbered, analysis.embedding.as_deref(), None);
         self.arrivals.insert(arrival, slot);
         self.graph.learned_mut().place(arrival, slot);
-        let memory = &self.record(slot).memory;
-        let is_concept = concepts::is_made(memory);
+        let facts = &self.record(slot).facts;
+        let is_concept = facts.is_made();
         if !is_concept {
-            self.times.insert((memory.occurred_at, slot));
+            self.times.insert((facts.occurred_at, slot));
         }
         if self.has_vector(slot) {
             self.unindexed.insert(slot);
@@ -480,11 +481,11 @@ impl SpaceState {
             self.window_scales.resize(slot as usize + 1, 0.0);
             self.graph.reserve(slot);
         }
-        let is_concept = concepts::is_made(&memory);
+        let is_concept = memory.is_made();
         if is_concept {
             memory.embedding = None;
             let slot_of = |id: &MemoryId| slot_of(&self.slots, &self.records, id);
-            self.concepts.insert(slot, &memory, slot_of);
+            self.concepts.insert(slot, &memory.links, slot_of);
         }
         self.expiring += usize::from(memory.expires_at.is_some());
         let given = memory.embedding.take();
@@ -495,7 +496,7 @@ impl SpaceState {
         kept.terms = terms;
         self.graph.mention(slot, &numbered.entities);
         self.speeches.insert(slot, &numbered.speech);
-        for link in associations(&memory) {
+        for link in associations(&memory.links, is_concept) {
             let target = if link.to == memory.id { Some(slot) } else { self.slot(&link.to) };
             self.graph.link(slot, &link.to, target, &link.kind, link.weight);
         }
@@ -505,7 +506,7 @@ impl SpaceState {
             self.graph.join_context(name, Place { occurred_at, arrival, slot });
         }
         self.concepts.arrive(&memory.id, slot);
-        self.records[slot as usize] = Some(Record { memory, kept, arrival, version, uses });
+        self.records[slot as usize] = Some(Record { facts: memory.into(), kept, arrival, version, uses });
         let name_of = |slot| id_in(&self.records, slot);
         self.slots.insert(name_of(slot), slot, name_of);
         if stub.is_some() {
@@ -535,7 +536,7 @@ impl SpaceState {
         let record = self.record(slot);
         let is_given = matches!(self.settings.embedder, Some(Embedder::Caller { .. }));
         let payload = if is_given { self.payload_bytes(slot) } else { u64::from(record.kept.content_bytes) };
-        let metadata = &record.memory.metadata;
+        let metadata = record.facts.metadata();
         let metadata = match metadata.is_empty() {
             true => 0,
             false => serde_json::to_vec(metadata).expect("a JSON value always serialises").len() as u64,
@@ -545,7 +546,7 @@ impl SpaceState {
 
     /// Derives the direction of a concept from its sources, in the order of their ids.
     fn direct(&mut self, concept: Slot) {
-        let links = concepts::sources(&self.record(concept).memory);
+        let links = concepts::sources(self.record(concept).facts.links());
         let sources: Vec<Slot> = links.filter_map(|link| self.slot(&link.to)).collect();
         // By codes, so that it is the same wherever the rows lie.
         let vectors = self.vectors.as_ref();
@@ -568,25 +569,26 @@ impl SpaceState {
         self.count_payload(slot, false);
         let data_bytes = self.data_bytes_of(slot);
         let record = self.records[slot as usize].take().expect("the slot is taken");
-        let memory = &record.memory;
-        self.slots.remove(memory.id.as_str(), slot);
-        if concepts::is_made(memory) {
+        let facts = &record.facts;
+        self.slots.remove(facts.id.as_str(), slot);
+        let is_concept = facts.is_made();
+        if is_concept {
             let slot_of = |id: &MemoryId| slot_of(&self.slots, &self.records, id);
-            self.concepts.remove(slot, memory, slot_of);
+            self.concepts.remove(slot, facts.links(), slot_of);
         } else {
             self.data_bytes -= data_bytes;
-            self.times.remove(&(memory.occurred_at, slot));
+            self.times.remove(&(facts.occurred_at, slot));
         }
-        let concepts = self.concepts.depart(&memory.id, slot);
-        self.expiring -= usize::from(memory.expires_at.is_some());
+        let concepts = self.concepts.depart(&facts.id, slot);
+        self.expiring -= usize::from(facts.expires_at().is_some());
         self.lexicon.remove(slot, &record.kept.terms);
         self.graph.unmention(slot);
         self.speeches.remove(slot);
-        for link in associations(memory) {
-            let target = if link.to == memory.id { Some(slot) } else { self.slot(&link.to) };
+        for link in associations(facts.links(), is_concept) {
+            let target = if link.to == facts.id { Some(slot) } else { self.slot(&link.to) };
             self.graph.unlink(slot, &link.to, target, &link.kind);
         }
-        self.graph.depart(&memory.id, slot);
+        self.graph.depart(&facts.id, slot);
         self.arrivals.remove(&record.arrival);
         if let Some(vectors) = &mut self.vectors {
             if !self.unindexed.remove(&slot) && self.index.contains(slot) {
@@ -595,7 +597,7 @@ impl SpaceState {
             vectors.clear(slot);
         }
         let around = [self.graph.previous(slot), self.graph.next(slot)];
-        self.graph.leave_context(Place { occurred_at: memory.occurred_at, arrival: record.arrival, slot });
+        self.graph.leave_context(Place { occurred_at: facts.occurred_at, arrival: record.arrival, slot });
         self.graph.set_words(slot, 0);
         around.into_iter().flatten().for_each(|neighbour| self.rescale(neighbour));
         concepts.into_iter().for_each(|concept| self.direct(concept));
@@ -617,17 +619,19 @@ impl SpaceState {
         let Some(slot) = self.slot_before(from, version) else { return };
         let target = self.slot(&link.to);
         self.graph.link(slot, &link.to, target, &link.kind, link.weight);
-        let links = &mut self.record_mut(slot).memory.links;
-        match links.binary_search_by(|own| (&own.to, &own.kind).cmp(&(&link.to, &link.kind))) {
-            Ok(at) => links[at] = link,
-            Err(at) => links.insert(at, link),
-        }
+        self.record_mut(slot).facts.change_links(|links| {
+            match links.binary_search_by(|own| (&own.to, &own.kind).cmp(&(&link.to, &link.kind))) {
+                Ok(at) => links[at] = link,
+                Err(at) => links.insert(at, link),
+            }
+        });
     }
 
     fn unlink(&mut self, version: u64, from: &MemoryId, to: &MemoryId, kind: &str) {
         let Some(slot) = self.slot_before(from, version) else { return };
         self.graph.unlink(slot, to, self.slot(to), kind);
-        self.record_mut(slot).memory.links.retain(|link| (&link.to, link.kind.as_str()) != (to, kind));
+        let is_other = |link: &Link| (&link.to, link.kind.as_str()) != (to, kind);
+        self.record_mut(slot).facts.change_links(|links| links.retain(is_other));
     }
 
     fn rescale_around(&mut self, slot: Slot) {
@@ -845,9 +849,9 @@ impl SpaceState {
         if !self.hides(as_of) {
             return true;
         }
-        let memory = &self.record(slot).memory;
-        let alive = memory.expires_at.is_none_or(|at| at > now);
-        alive && as_of.is_none_or(|then| memory.stored_at <= then && !self.was_superseded(slot, then))
+        let facts = &self.record(slot).facts;
+        let alive = facts.expires_at().is_none_or(|at| at > now);
+        alive && as_of.is_none_or(|then| facts.stored_at <= then && !self.was_superseded(slot, then))
     }
 
     /// Whether there may be memories that a recall does not see.
@@ -857,8 +861,8 @@ impl SpaceState {
 
     fn was_superseded(&self, slot: Slot, then: Timestamp) -> bool {
         let was_there = |newer: Slot| {
-            let newer = &self.record(newer).memory;
-            newer.stored_at <= then && newer.expires_at.is_none_or(|at| at > then)
+            let newer = &self.record(newer).facts;
+            newer.stored_at <= then && newer.expires_at().is_none_or(|at| at > then)
         };
         superseding(self, slot, was_there).next().is_some()
     }
@@ -875,10 +879,10 @@ impl SpaceState {
 
     /// From when on the space forgets the memory.
     fn learned_at(&self, slot: Slot) -> Timestamp {
-        let memory = &self.record(slot).memory;
+        let facts = &self.record(slot).facts;
         match self.settings.decay_from {
-            DecayFrom::StoredAt => memory.stored_at,
-            DecayFrom::OccurredAt => memory.occurred_at,
+            DecayFrom::StoredAt => facts.stored_at,
+            DecayFrom::OccurredAt => facts.occurred_at,
         }
     }
 
@@ -886,13 +890,13 @@ impl SpaceState {
     /// of changes: two states with the same lines hold the same. The index is checked and counted; its links depend on
     /// the order of insertion.
     pub fn dump(&self) -> Vec<String> {
-        let name = |slot: Slot| self.record(slot).memory.id.to_string();
+        let name = |slot: Slot| self.record(slot).facts.id.to_string();
         let mut lines = self.graph.dump(name);
         for slot in self.slots.numbers() {
             let (id, record) = (name(slot), self.record(slot));
             lines.push(format!(
                 "{id}: {:?} {:x} {:?} {:?} {} {} {:?}",
-                Memory { content: None, ..record.memory.clone() },
+                record.facts.with(None, None),
                 record.kept.fingerprint,
                 self.vectors.as_ref().and_then(|vectors| vectors.code_bytes(slot)),
                 self.concepts.direction(slot),
@@ -953,9 +957,8 @@ fn kept(memory: &Memory, given: Option<&[f32]>, stub: Option<&Stub>, heat: Heat)
 }
 
 /// The links over which activation flows: not those of a concept to its sources, which must not change how they rank.
-fn associations(memory: &Memory) -> impl Iterator<Item = &Link> {
-    let is_concept = concepts::is_made(memory);
-    memory.links.iter().filter(move |link| !is_concept || link.kind != concepts::DERIVED_FROM)
+fn associations(links: &[Link], is_concept: bool) -> impl Iterator<Item = &Link> {
+    links.iter().filter(move |link| !is_concept || link.kind != concepts::DERIVED_FROM)
 }
 
 fn slot_of(slots: &ByName, records: &[Option<Record>], id: &MemoryId) -> Option<Slot> {
@@ -964,5 +967,5 @@ fn slot_of(slots: &ByName, records: &[Option<Record>], id: &MemoryId) -> Option<
 
 /// The id of the memory in a slot that has one.
 fn id_in(records: &[Option<Record>], slot: Slot) -> &str {
-    records[slot as usize].as_ref().expect("a slot is found as long as it holds something").memory.id.as_str()
+    records[slot as usize].as_ref().expect("a slot is found as long as it holds something").facts.id.as_str()
 }

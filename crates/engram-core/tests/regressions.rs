@@ -22,7 +22,7 @@ fn store(state: &mut SpaceState, version: u64, memory: Memory) {
 
 fn recalled(state: &SpaceState, text: &str, now: Timestamp) -> Vec<String> {
     let answer = recall(state, &Cue::text(text), &RecallOptions::at(now), &mut Default::default()).unwrap();
-    answer.hits.iter().map(|hit| state.record(hit.slot).memory().id.to_string()).collect()
+    answer.hits.iter().map(|hit| state.record(hit.slot).facts().id.to_string()).collect()
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn windows_with_more_holders_than_memories_with_words_keep_a_positive_weight() {
         recall(&state, &Cue::text("rain"), &RecallOptions::at(Timestamp(0)), &mut Default::default())
             .unwrap();
     assert!(answer.hits.iter().all(|hit| hit.score.is_finite() && hit.score >= 0.0), "{:?}", answer.hits[0]);
-    assert!(state.record(answer.hits[0].slot).memory().content.is_some(), "who has the word comes first");
+    assert!(state.record(answer.hits[0].slot).facts().content().is_some(), "who has the word comes first");
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl World {
         let mut plans = Vec::new();
         for &slot in &slots {
             let record = self.state.record(slot);
-            let level = self.state.index().level_for(record.memory().id.stable_hash());
+            let level = self.state.index().level_for(record.facts().id.stable_hash());
             let plan = self.state.index().prepare(vectors, slot, level, &slots, &mut self.scratch);
             plans.push((slot, record.version, plan));
         }
@@ -281,7 +281,7 @@ fn recalled(
 ) -> Vec<(String, f32)> {
     let options = RecallOptions { limit: 1000, exact, budget, ..RecallOptions::at(now) };
     let answer = recall(state, cue, &options, &mut Scratch::default()).unwrap();
-    let name = |slot: Slot| state.record(slot).memory().id.to_string();
+    let name = |slot: Slot| state.record(slot).facts().id.to_string();
     let names = |hit: &Hit| {
         let mut names: Vec<String> = hit.duplicates.iter().copied().chain([hit.slot]).map(name).collect();
         names.sort();
@@ -293,7 +293,7 @@ fn recalled(
 fn activated(state: &SpaceState, cue: &Cue, now: Timestamp) -> Vec<String> {
     let options = RecallOptions { limit: 1000, ..RecallOptions::at(now) };
     let answer = activate(state, &Seeds::Cue(cue.clone()), &options, &mut Scratch::default()).unwrap();
-    answer.activations.iter().map(|(slot, _)| state.record(*slot).memory().id.to_string()).collect()
+    answer.activations.iter().map(|(slot, _)| state.record(*slot).facts().id.to_string()).collect()
 }
 
 /// The same memories with the same scores; equals may swap.

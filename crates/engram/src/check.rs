@@ -7,7 +7,6 @@ use crate::space::{Space, look};
 use crate::worker::{rewrite_derived, write_checkpoint};
 use engram_core::Slot;
 use engram_core::associate::Analysis;
-use engram_core::concepts::is_made;
 use engram_core::id::SpaceName;
 use engram_core::memory::Memory;
 use engram_core::payloads::Home;
@@ -216,12 +215,12 @@ fn check_space(space: &Arc<Space>, payloads: &Payloads, checked: &mut Checked) -
     let lost = (0..state.slots_end() as Slot).filter(|&slot| {
         let Some(record) = state.get(slot) else { return false };
         state.has_vector(slot)
-            && !is_made(record.memory())
+            && !record.facts().is_made()
             && !state.index().contains(slot)
             && !state.unindexed().contains(&slot)
     });
     lost.for_each(|slot| {
-        derived.tell(format!("the vector of memory \"{}\" is in no index", state.record(slot).memory().id));
+        derived.tell(format!("the vector of memory \"{}\" is in no index", state.record(slot).facts().id));
     });
     if let Some(Err(reason)) = state.vectors().map(|vectors| state.index().validate(vectors)) {
         derived.tell(format!("the index does not fit together: {reason}"));
@@ -236,7 +235,7 @@ fn check_space(space: &Arc<Space>, payloads: &Payloads, checked: &mut Checked) -
 fn check_home(state: &SpaceState, slot: Slot, payloads: &Payloads, damage: &mut Findings) {
     let record = state.record(slot);
     let Home::Region { region, at } = record.home() else { return };
-    let id = &record.memory().id;
+    let id = &record.facts().id;
     let file = segment::file_name(region);
     match payloads.get(&(region, at)) {
         None => damage.tell(format!("the payload of memory \"{id}\" is not in {file} at {at}")),
@@ -250,7 +249,7 @@ fn check_home(state: &SpaceState, slot: Slot, payloads: &Payloads, damage: &mut 
 
 /// Whether what is known of a memory's words and names is what its text gives.
 fn check_derived(state: &SpaceState, slot: Slot, memory: &Memory, derived: &mut Findings) {
-    if is_made(memory) {
+    if memory.is_made() {
         return;
     }
     let (kept, fresh) = (state.analysis(slot), Analysis::of(memory, state.settings()));
@@ -354,7 +353,7 @@ fn check_row(
 ) {
     let state = space.read();
     let Some(record) = state.get(slot) else { return };
-    let id = &record.memory().id;
+    let id = &record.facts().id;
     if row.id != id.as_str()
         || fingerprint(row.content.as_deref(), row.embedding.as_deref()) != record.fingerprint()
     {

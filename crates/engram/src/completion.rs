@@ -53,7 +53,7 @@ impl Space {
 }
 
 fn named(state: &SpaceState, completion: Completion) -> CompletedMemory {
-    let id = |slot: Slot| state.record(slot).memory().id.clone();
+    let id = |slot: Slot| state.record(slot).facts().id.clone();
     let completed = completion.completed.into_iter().map(|one| CompletedPart {
         field: one.field,
         value: one.value,

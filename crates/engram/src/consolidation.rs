@@ -13,6 +13,7 @@ use engram_core::confidence::SUPERSEDES;
 use engram_core::consolidate::{
     Gist, Ground, Proposal, SOURCES_MIN, Search, Source, Step, concept_id, gist, is_opposing, may_join,
 };
+use engram_core::facts::Facts;
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::memory::{Link, Memory, MemoryKind, NewMemory};
 use engram_core::state::{Change, Embedder, SpaceState};
@@ -107,7 +108,7 @@ impl Space {
     fn renew_concepts(&self, done: &mut Consolidated, go_on: &mut dyn FnMut(f64) -> bool) -> Result<bool> {
         let ids: Vec<MemoryId> = {
             let state = self.read();
-            state.concepts().slots().into_iter().map(|slot| state.record(slot).memory().id.clone()).collect()
+            state.concepts().slots().into_iter().map(|slot| state.record(slot).facts().id.clone()).collect()
         };
         let ground = OnceCell::new();
         for id in ids {
@@ -173,13 +174,13 @@ fn decided(state: &SpaceState, proposal: &Proposal, now: Timestamp) -> Option<Ch
     let slots: Vec<Slot> = slots.iter().copied().filter(|&slot| may_join(state, slot, &slots)).collect();
     let sources = slots.iter().map(|&slot| Source::of(state, slot)).collect::<Option<Vec<_>>>()?;
     let gist = gist(sources, &Ground::of(state)?)?;
-    let before = own.map(|slot| state.record(slot).memory());
+    let before = own.map(|slot| state.record(slot).facts());
     // One is made when a text is at hand that it can say.
     if before.is_none() && !gist.away.is_empty() {
         return None;
     }
     let id = match before {
-        Some(memory) => memory.id.clone(),
+        Some(facts) => facts.id.clone(),
         None => free_id(state, &gist)?,
     };
     let memory = written(gist, id, before, now);
@@ -195,35 +196,35 @@ fn free_id(state: &SpaceState, gist: &Gist) -> Option<MemoryId> {
 /// The medoid of a concept that has no words because none were at hand when it got its sources.
 fn silent_medoid(state: &SpaceState, concept: &MemoryId) -> Option<MemoryId> {
     let concept = state.slot(concept).filter(|&slot| !state.record(slot).has_content())?;
-    let medoid = state.record(concept).memory().metadata.get(METADATA_KEY)?["medoid"].as_str()?;
+    let medoid = state.record(concept).facts().metadata().get(METADATA_KEY)?["medoid"].as_str()?;
     let medoid = MemoryId::new(medoid).ok()?;
     state.slot(&medoid).filter(|&slot| state.record(slot).has_content()).map(|_| medoid)
 }
 
 /// Where no text is at hand, a concept goes on saying what it says, as long as who said it is among its sources and may say
 /// it still.
-fn keep_words(gist: &mut Gist, before: Option<&Memory>) {
+fn keep_words(gist: &mut Gist, before: Option<&Facts>) {
     let Some(before) = before else { return };
-    let medoid = before.metadata.get(METADATA_KEY).and_then(|own| own["medoid"].as_str());
+    let medoid = before.metadata().get(METADATA_KEY).and_then(|own| own["medoid"].as_str());
     // One whose text is not away has none by now.
     if let Some(id) = gist.away.iter().find(|id| Some(id.as_str()) == medoid) {
         gist.medoid = id.clone();
-        gist.content.clone_from(&before.content);
+        gist.content = before.content().map(str::to_string);
     }
 }
 
 /// The memory that says a gist. Of the concept that it takes the place of, what callers added stays: other metadata and
 /// other links. `stale` says that the sources are others since a caller last wrote the metadata.
-fn written(mut gist: Gist, id: MemoryId, before: Option<&Memory>, now: Timestamp) -> Memory {
+fn written(mut gist: Gist, id: MemoryId, before: Option<&Facts>, now: Timestamp) -> Memory {
     keep_words(&mut gist, before);
-    let mut metadata = before.map_or_else(Map::new, |memory| memory.metadata.clone());
+    let mut metadata = before.map_or_else(Map::new, |facts| facts.metadata().clone());
     let was_stale = metadata.remove(METADATA_KEY).is_some_and(|own| own["stale"] == true);
     let source = |(to, weight): (MemoryId, f32)| Link { to, kind: DERIVED_FROM.to_string(), weight };
     let count = gist.sources.len();
     let mut links: Vec<Link> = gist.sources.into_iter().map(source).collect();
-    let before_links = before.map_or(&[][..], |memory| &memory.links);
+    let before_links = before.map_or(&[][..], Facts::links);
     let sources_before = before_links.iter().filter(|link| link.kind == DERIVED_FROM).map(|link| &link.to);
-    let is_same = before.is_some_and(|memory| memory.content == gist.content)
+    let is_same = before.is_some_and(|facts| facts.content() == gist.content.as_deref())
         && sources_before.eq(links.iter().map(|link| &link.to));
     links.extend(before_links.iter().filter(|link| link.kind != DERIVED_FROM).cloned());
     links.sort_by(|a, b| (&a.to, &a.kind).cmp(&(&b.to, &b.kind)));
@@ -267,7 +268,7 @@ fn renewed(
     now: Timestamp,
 ) -> Option<Change> {
     let slot = state.slot(concept).filter(|&slot| state.concepts().contains(slot))?;
-    let before = state.record(slot).memory();
+    let before = state.record(slot).facts();
     let source = |link: &Link| -> Option<Source<'_>> {
         if without.is_some_and(|ids| ids.contains(&link.to)) {
             return None;
@@ -287,14 +288,15 @@ fn renewed(
             }
         }
     };
-    let sources: Vec<Source<'_>> = concepts::sources(before).filter_map(source).collect();
+    let sources: Vec<Source<'_>> = concepts::sources(before.links()).filter_map(source).collect();
     let has_enough = sources.len() >= SOURCES_MIN;
     let ground = has_enough.then(|| ground.get_or_init(|| Ground::of(state)).as_ref()).flatten();
     let Some(gist) = ground.and_then(|ground| gist(sources, ground)) else {
         return Some(Change::Deleted(concept.clone()));
     };
     let memory = written(gist, concept.clone(), Some(before), now);
-    let unchanged = Memory { stored_at: before.stored_at, ..memory.clone() } == *before;
+    let said_before = before.with(before.content().map(str::to_string), None);
+    let unchanged = Memory { stored_at: before.stored_at, ..memory.clone() } == said_before;
     (!unchanged).then(|| Change::Stored(Box::new(memory)))
 }
 
@@ -322,7 +324,7 @@ pub(crate) fn follow(state: &SpaceState, changes: &mut Vec<Prepared>, now: Times
     }
     let touched = coming.keys().copied().chain(&opposed).filter_map(|id| state.slot(id));
     let of: BTreeSet<Slot> = touched.flat_map(|slot| state.concepts().all_of(slot)).collect();
-    let ids = of.into_iter().map(|slot| &state.record(slot).memory().id);
+    let ids = of.into_iter().map(|slot| &state.record(slot).facts().id);
     // A concept that the request itself changes is not what it was in any case.
     let ids = ids.filter(|id| !coming.contains_key(id));
     let ground = OnceCell::new();
@@ -346,13 +348,13 @@ fn opposed_by(state: &SpaceState, from: &MemoryId, links: &[Link]) -> Vec<Memory
 
 /// `ids` with all memories on which a decision about them depends: their concepts, and the other sources of these.
 pub(crate) fn with_kin<'a>(state: &'a SpaceState, ids: &'a [MemoryId]) -> impl Iterator<Item = &'a MemoryId> {
-    let id = move |slot: Slot| &state.record(slot).memory().id;
+    let id = move |slot: Slot| &state.record(slot).facts().id;
     let concepts = ids.iter().filter_map(|id| state.slot(id)).flat_map(move |slot| {
         let own = state.concepts().contains(slot).then_some(slot);
         state.concepts().all_of(slot).chain(own)
     });
     let kin = concepts.flat_map(move |concept| {
-        let sources = concepts::sources(state.record(concept).memory()).map(|link| &link.to);
+        let sources = concepts::sources(state.record(concept).facts().links()).map(|link| &link.to);
         sources.chain([id(concept)])
     });
     ids.iter().chain(kin)
@@ -383,7 +385,7 @@ pub(crate) fn patched(concept: Memory, patch: NewMemory) -> Result<NewMemory> {
 /// Refuses to link or unlink a concept and its sources by hand.
 pub(crate) fn check_unowned(state: &SpaceState, from: Slot, kind: &str) -> Result<()> {
     if kind == DERIVED_FROM && state.concepts().contains(from) {
-        let id = &state.record(from).memory().id;
+        let id = &state.record(from).facts().id;
         return Err(Error::new(
             ErrorKind::Invalid,
             format!(

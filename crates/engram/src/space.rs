@@ -13,7 +13,6 @@ use crate::writer::{Ack, Plan, Prepared, Reads, Writer};
 use engram_core::Slot;
 use engram_core::associate::{Analysis, folded};
 use engram_core::calibrate::Evidence;
-use engram_core::concepts::is_made;
 use engram_core::confidence::{CONTRADICTS, Objection, SUPERSEDES};
 use engram_core::consolidate::is_opposing;
 use engram_core::cue::{Answer, Cue, Filter, Hit, Parts, RecallOptions};
@@ -375,7 +374,7 @@ impl Space {
                 false => patched(at_hand(state, slot)?, patch),
             };
             patched.check()?;
-            let stored_at = state.record(slot).memory().stored_at;
+            let stored_at = state.record(slot).facts().stored_at;
             let memory = patched.complete(wanted.clone(), stored_at);
             check_kept(state, &memory)?;
             let analysis = Analysis::of(&memory, state.settings());
@@ -400,7 +399,7 @@ impl Space {
         filter.check()?;
         let state = self.read();
         let mut passing =
-            state.in_order(after).filter(|(_, slot)| filter.passes(state.record(*slot).memory()));
+            state.in_order(after).filter(|(_, slot)| filter.passes(state.record(*slot).facts()));
         let page: Vec<(u64, Slot)> = passing.by_ref().take(limit).collect();
         let next = passing.next().and_then(|_| page.last()).map(|(arrival, _)| *arrival);
         let found = page.into_iter().map(|(_, slot)| look(&state, slot)).collect();
@@ -419,7 +418,7 @@ impl Space {
             self.shared.pool.give(work);
             return Err(error.into());
         }
-        let id = |slot: Slot| state.record(slot).memory().id.clone();
+        let id = |slot: Slot| state.record(slot).facts().id.clone();
         let step = |step: engram_core::cue::Step| RecalledStep {
             via: step.via,
             weight: step.weight,
@@ -432,7 +431,7 @@ impl Space {
         let objection = |objection: Objection| RecalledObjection {
             memory: id(objection.slot),
             kind: if objection.supersedes { SUPERSEDES } else { CONTRADICTS },
-            confidence: state.record(objection.slot).memory().confidence,
+            confidence: state.record(objection.slot).facts().confidence,
         };
         let slots = || work.answer.hits.iter().map(|hit| hit.slot);
         state.note_fetched(slots());
@@ -475,7 +474,7 @@ impl Space {
         let result = recall::activate(&state, &seeds, options, &mut work.scratch);
         self.shared.pool.give(work);
         let result = result?;
-        let id = |slot: Slot| state.record(slot).memory().id.clone();
+        let id = |slot: Slot| state.record(slot).facts().id.clone();
         Ok(Activated {
             activations: result
                 .activations
@@ -505,7 +504,7 @@ impl Space {
         let ack = self.writer.submit(self, reads, move |state, _| {
             let slot = find(state, &name, &from)?;
             check_unowned(state, slot, &link.kind)?;
-            let links = &state.record(slot).memory().links;
+            let links = state.record(slot).facts().links();
             let changes = if links.contains(&link) {
                 vec![]
             } else if links.len() >= engram_core::limits::LINKS_MAX
@@ -529,7 +528,7 @@ impl Space {
         let ack = self.writer.submit(self, Reads::Ids(vec![from.clone()]), move |state, _| {
             let slot = find(state, &name, &from)?;
             check_unowned(state, slot, &kind)?;
-            if !state.record(slot).memory().links.iter().any(|link| link.to == to && link.kind == kind) {
+            if !state.record(slot).facts().links().iter().any(|link| link.to == to && link.kind == kind) {
                 return Err(Error::new(
                     ErrorKind::NotFound,
                     format!("memory \"{from}\" has no link of kind \"{}\" to \"{to}\"", shown(&kind)),
@@ -762,7 +761,7 @@ impl Space {
                 continue;
             }
             let peers: Vec<Slot> = peers.iter().copied().filter(|&peer| vectors.has(peer)).collect();
-            let level = state.index().level_for(record.memory().id.stable_hash());
+            let level = state.index().level_for(record.facts().id.stable_hash());
             plans.push((slot, record.version, state.index().prepare(vectors, slot, level, &peers, scratch)));
         }
         if !plans.is_empty() {
@@ -835,7 +834,7 @@ impl StoreRequest {
                 changes.push((Change::Settings(settings), None));
             }
             let memory = new.complete(id, now);
-            added += usize::from(is_new && !is_made(&memory));
+            added += usize::from(is_new && !memory.is_made());
             check_against(settings.embedder, &memory)?;
             // Other settings may have been made between the analysis and this decision.
             let is_current = Analysis::is_same_under(&settings, &self.settings);
@@ -945,7 +944,7 @@ fn not_stored(name: &SpaceName, id: &MemoryId) -> Error {
 /// A memory with its payload, which the caller has seen to.
 fn at_hand(state: &SpaceState, slot: Slot) -> Result<Memory> {
     state.memory(slot).map_err(|away| {
-        let id = &state.record(away.0).memory().id;
+        let id = &state.record(away.0).facts().id;
         let message = format!("the payload of memory \"{id}\" was just moved away; try again in a moment");
         Error::new(ErrorKind::Busy, message)
     })

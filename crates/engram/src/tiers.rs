@@ -11,7 +11,6 @@ use crate::space::{Seen, Space, bring_all, look};
 use crate::worker::Job;
 use crate::writer::{Plan, Reads};
 use engram_core::Slot;
-use engram_core::concepts::is_made;
 use engram_core::memory::Memory;
 use engram_core::payloads::{HeatClock, Home, Move, Moves, Region, Tier};
 use engram_core::state::{Change, SpaceState};
@@ -340,7 +339,7 @@ impl Space {
             for (arrival, slot) in state.in_order(after) {
                 after = Some(arrival);
                 let record = state.record(slot);
-                if which(record.tier(), record.home()) && !is_made(record.memory()) {
+                if which(record.tier(), record.home()) && !record.facts().is_made() {
                     slots.push(slot);
                     bytes += state.payload_bytes(slot);
                 }
@@ -409,7 +408,7 @@ impl Space {
             while sum < bytes
                 && let Some((heat, slot)) = state.take_coolest(Tier::Hot)
             {
-                if !is_made(state.record(slot).memory()) {
+                if !state.record(slot).facts().is_made() {
                     sum += state.payload_bytes(slot);
                     victims.push((heat, slot));
                 }

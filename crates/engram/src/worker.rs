@@ -10,7 +10,6 @@ use crate::writer::version_of;
 use engram_core::associate::Analysis;
 use engram_core::hnsw;
 use engram_core::id::SpaceName;
-use engram_core::memory::Memory;
 use engram_core::state::{NewNames, Numbered, Numbers, Saved, SpaceState};
 use engram_storage::{CheckpointWriter, LogPosition, checkpoint};
 use parking_lot::{Condvar, Mutex};
@@ -268,7 +267,7 @@ fn memories_after(state: &SpaceState, after: &mut Option<u64>, told: &mut Number
         let (version, uses) = (record.version, record.uses.clone());
         if let Some(stub) = state.stub(slot) {
             let at = Saved { slot, arrival, version, uses, heat: record.heat().clone() };
-            let memory = Memory { content: None, ..record.memory().clone() };
+            let memory = record.facts().with(None, None);
             memories.push(Kept { at, memory, stub, numbered: state.numbered(slot, told, &mut names) });
         } else {
             let memory = state.memory(slot).expect("what has no home but the log is in memory");

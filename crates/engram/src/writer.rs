@@ -271,8 +271,8 @@ impl Touched {
             match change {
                 Change::Stored(memory) => {
                     // Whoever changes a source of a new concept must know of it.
-                    let is_concept = concepts::is_made(memory);
-                    let sources = concepts::sources(memory).filter(|_| is_concept);
+                    let is_concept = memory.is_made();
+                    let sources = concepts::sources(&memory.links).filter(|_| is_concept);
                     self.ids.extend(sources.map(|link| link.to.clone()).chain([memory.id.clone()]));
                 }
                 Change::Deleted(id) => self.ids.extend(with_kin(state, std::slice::from_ref(id)).cloned()),

@@ -13,10 +13,10 @@ use crate::Slot;
 use crate::associate::folded;
 use crate::embed::embed;
 use crate::error::{Error, Result};
+use crate::facts::Facts;
 use crate::hnsw::{self, Wanted};
 use crate::id::Timestamp;
 use crate::lexicon::{idf, terms};
-use crate::memory::Memory;
 use crate::recall::{BUILTIN_SHARE, keep_best};
 use crate::state::{Embedder, SpaceState};
 use crate::tally::Tally;
@@ -105,7 +105,7 @@ impl<'a> Candidates<'a> {
     ) -> Self {
         let given = Given::new(state, pattern);
         let passes = |slot: Slot| {
-            state.get(slot).is_some_and(|record| options.filter.passes(record.memory()))
+            state.get(slot).is_some_and(|record| options.filter.passes(record.facts()))
                 && state.is_visible(slot, options.now, options.as_of)
                 // What consolidation made says nothing that its sources do not.
                 && !state.concepts().contains(slot)
@@ -163,8 +163,8 @@ impl<'a> Candidates<'a> {
         self.state.content(self.all[at].slot).unwrap_or(None)
     }
 
-    pub(super) fn memory(&self, at: usize) -> &'a Memory {
-        self.state.record(self.all[at].slot).memory()
+    pub(super) fn facts(&self, at: usize) -> &'a Facts {
+        self.state.record(self.all[at].slot).facts()
     }
 }
 
@@ -229,22 +229,23 @@ impl<'a> Given<'a> {
 
     /// The energy of all but the vector.
     fn beside_vector(&self, state: &SpaceState, slot: Slot) -> f32 {
-        let memory = state.record(slot).memory();
+        let facts = state.record(slot).facts();
         let mut energy = 0.0;
         if self.words_max > 0.0 {
             energy += WORDS * self.words.get(slot) as f32 / self.words_max;
         }
         if let Some(at) = self.pattern.occurred_at.given() {
-            energy += TIME * nearness(*at, memory.occurred_at);
+            energy += TIME * nearness(*at, facts.occurred_at);
         }
         if let Some(context) = self.pattern.context.given() {
-            energy += EQUAL * f32::from(memory.context.as_ref() == Some(context));
+            energy += EQUAL * f32::from(facts.context() == Some(context.as_str()));
         }
         if let Some(kind) = self.pattern.kind.given() {
-            energy += EQUAL * f32::from(memory.kind == *kind);
+            energy += EQUAL * f32::from(facts.kind == *kind);
         }
         for (key, value) in self.pattern.metadata.given().into_iter().flatten() {
-            let holds = !value.is_null() && memory.metadata.get(key).is_some_and(|own| are_equal(own, value));
+            let holds =
+                !value.is_null() && facts.metadata().get(key).is_some_and(|own| are_equal(own, value));
             energy += EQUAL * f32::from(holds);
         }
         if !self.names.is_empty() {

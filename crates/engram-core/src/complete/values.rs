@@ -138,9 +138,9 @@ impl<'a> Ballot<'a> {
     fn keys(&self) -> Vec<String> {
         let voting = (0..self.votes.len()).filter(|&at| self.votes[at] >= SOURCE_VOTE_MIN);
         let keys: BTreeSet<&String> =
-            voting.flat_map(|at| self.candidates.memory(at).metadata.keys()).collect();
+            voting.flat_map(|at| self.candidates.facts(at).metadata().keys()).collect();
         let share = |key: &str| -> f64 {
-            let holds = |at: &usize| self.candidates.memory(*at).metadata.contains_key(key);
+            let holds = |at: &usize| self.candidates.facts(*at).metadata().contains_key(key);
             (0..self.votes.len()).filter(holds).map(|at| self.votes[at]).sum()
         };
         keys.into_iter().filter(|key| share(key) >= LIKELY).cloned().collect()
@@ -255,7 +255,7 @@ impl<'a> Ballot<'a> {
 
     /// The time that half of the votes lie before, and how many lie within a day of it.
     fn time(&self) -> Found {
-        let at = |candidate: usize| self.candidates.memory(candidate).occurred_at;
+        let at = |candidate: usize| self.candidates.facts(candidate).occurred_at;
         let mut order: Vec<usize> = (0..self.votes.len()).collect();
         order.sort_by_key(|&candidate| at(candidate));
         let (mut before, all) = (0.0, self.votes.iter().sum::<f64>());
@@ -323,7 +323,7 @@ impl<'a> Ballot<'a> {
 
     /// What a candidate has in a field.
     fn value_of(&self, field: &CompletedField, at: usize) -> CompletedValue {
-        let (memory, slot) = (self.candidates.memory(at), self.candidates.all[at].slot);
+        let (facts, slot) = (self.candidates.facts(at), self.candidates.all[at].slot);
         let or_nothing = |value: Option<CompletedValue>| value.unwrap_or(CompletedValue::Nothing);
         match field {
             CompletedField::Content => {
@@ -333,16 +333,18 @@ impl<'a> Ballot<'a> {
             CompletedField::Embedding => {
                 or_nothing(self.state.row(slot).map(|row| CompletedValue::Numbers(row.to_vec())))
             }
-            CompletedField::Context => or_nothing(memory.context.clone().map(CompletedValue::Text)),
-            CompletedField::OccurredAt => CompletedValue::Time(memory.occurred_at),
+            CompletedField::Context => {
+                or_nothing(facts.context().map(|name| CompletedValue::Text(name.to_string())))
+            }
+            CompletedField::OccurredAt => CompletedValue::Time(facts.occurred_at),
             CompletedField::Entities => {
                 CompletedValue::Names(names_of(self.state, slot).map(|name| name.to_string()).collect())
             }
             CompletedField::Metadata(key) => {
-                let value = memory.metadata.get(key).filter(|value| !value.is_null());
+                let value = facts.metadata().get(key).filter(|value| !value.is_null());
                 or_nothing(value.cloned().map(CompletedValue::Json))
             }
-            CompletedField::Kind => CompletedValue::Kind(memory.kind),
+            CompletedField::Kind => CompletedValue::Kind(facts.kind),
         }
     }
 

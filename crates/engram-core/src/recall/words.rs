@@ -630,7 +630,7 @@ mod tests {
 
     fn count(text: Text<'_>, slot: Slot, term: &str) -> u32 {
         let record = text.state.get(slot).filter(|_| text.is_visible(slot));
-        let content = record.and_then(|record| record.memory().content.as_deref()).unwrap_or("");
+        let content = record.and_then(|record| record.facts().content()).unwrap_or("");
         content.split(' ').filter(|word| *word == term).count() as u32
     }
 

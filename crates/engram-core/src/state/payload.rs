@@ -3,7 +3,6 @@
 
 use super::{Embedder, Record, SpaceState};
 use crate::Slot;
-use crate::concepts;
 use crate::lexicon::TermList;
 use crate::memory::Memory;
 use crate::payloads::{Away, Heat, HeatClock, Home, Move, Moves, Region, Tier};
@@ -215,9 +214,7 @@ impl SpaceState {
     pub fn content(&self, slot: Slot) -> Result<Option<&str>, Away> {
         let record = self.record(slot);
         match record.kept.home {
-            _ if record.kept.is_here || record.kept.content_bytes == 0 => {
-                Ok(record.memory.content.as_deref())
-            }
+            _ if record.kept.is_here || record.kept.content_bytes == 0 => Ok(record.facts.content()),
             Home::Region { region, at } => self.regions.content(region, at).map(Some).ok_or(Away(slot)),
             Home::Away { .. } | Home::Log => Err(Away(slot)),
         }
@@ -236,7 +233,7 @@ impl SpaceState {
     pub fn memory(&self, slot: Slot) -> Result<Memory, Away> {
         let (content, row) = self.payload(slot)?;
         let (content, embedding) = (content.map(str::to_string), row.map(<[f32]>::to_vec));
-        Ok(Memory { content, embedding, ..self.record(slot).memory.clone() })
+        Ok(self.record(slot).facts.with(content, embedding))
     }
 
     /// Whether a memory can be read as it was given, without bringing anything.
@@ -383,13 +380,13 @@ impl SpaceState {
     /// stay, for their sources may ask what they say at any time.
     pub fn evict(&mut self, slot: Slot) -> bool {
         let Some(record) = self.get(slot) else { return false };
-        if !record.kept.is_here || record.kept.home == Home::Log || concepts::is_made(&record.memory) {
+        if !record.kept.is_here || record.kept.home == Home::Log || record.facts.is_made() {
             return false;
         }
         self.recount(slot, |state, slot| {
             let record = state.record_mut(slot);
             record.kept.is_here = false;
-            record.memory.content = None;
+            record.facts.set_content(None);
             state.leave(slot);
         });
         true
@@ -420,7 +417,7 @@ impl SpaceState {
             }
             let record = state.record_mut(slot);
             record.kept.is_here = true;
-            record.memory.content = content;
+            record.facts.set_content(content);
         });
         true
     }

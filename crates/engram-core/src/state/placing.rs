@@ -4,7 +4,6 @@
 use super::{Numbered, Saved, SpaceState, Stub};
 use crate::Slot;
 use crate::associate::Analysis;
-use crate::concepts;
 use crate::id::MemoryId;
 use crate::memory::Memory;
 
@@ -38,7 +37,7 @@ impl SpaceState {
 
     fn make_way(&mut self, at: &Saved, id: &MemoryId) {
         self.delete(id);
-        if let Some(id) = self.get(at.slot).map(|record| record.memory.id.clone()) {
+        if let Some(id) = self.get(at.slot).map(|record| record.facts.id.clone()) {
             self.delete(&id);
         }
         self.payloads.clock.advance_to(at.heat.until().min(HEAT_SAVED_MAX));
@@ -59,8 +58,8 @@ impl SpaceState {
         let placed = || (0..).zip(records).filter_map(|(slot, record)| Some((slot, record.as_ref()?)));
         // Collected, not inserted: that fills the nodes of the trees.
         self.arrivals = placed().map(|(slot, record)| (record.arrival, slot)).collect();
-        let ranked = placed().filter(|(_, record)| !concepts::is_made(&record.memory));
-        self.times = ranked.map(|(slot, record)| (record.memory.occurred_at, slot)).collect();
+        let ranked = placed().filter(|(_, record)| !record.facts.is_made());
+        self.times = ranked.map(|(slot, record)| (record.facts.occurred_at, slot)).collect();
         let has_vector = |slot: Slot| vectors.as_ref().is_some_and(|vectors| vectors.has(slot));
         self.unindexed = slots.clone().filter(|&slot| has_vector(slot) && !index.contains(slot)).collect();
         let learned = self.graph.learned_mut();

@@ -76,7 +76,7 @@ pub(crate) fn look(state: &SpaceState, slot: Slot) -> Found {
         Home::Log => Place::Unknown,
     };
     let payload = Payload::Away { fingerprint: record.fingerprint(), place };
-    (Memory { content: None, ..record.memory().clone() }, seen(payload))
+    (record.facts().with(None, None), seen(payload))
 }
 
 impl Seen {

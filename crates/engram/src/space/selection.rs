@@ -62,7 +62,7 @@ fn selected(
         ));
     }
     let passes = |slot: &Slot| {
-        which.filter.passes(state.record(*slot).memory())
+        which.filter.passes(state.record(*slot).facts())
             // A concept goes when its sources do.
             && (!which.faded
                 || (state.retrievability(*slot, now) < below && !state.concepts().contains(*slot)))
@@ -74,5 +74,5 @@ fn selected(
         }
         None => state.in_order(None).map(|(_, slot)| slot).filter(passes).collect(),
     };
-    Ok(slots.into_iter().map(|slot| state.record(slot).memory().id.clone()).collect())
+    Ok(slots.into_iter().map(|slot| state.record(slot).facts().id.clone()).collect())
 }

@@ -65,7 +65,7 @@ impl Space {
             .graph()
             .learned()
             .of(slot)
-            .map(|(to, weight)| (state.record(to).memory().id.clone(), weight))
+            .map(|(to, weight)| (state.record(to).facts().id.clone(), weight))
             .collect();
         learned.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         Ok(Usage {
