@@ -363,7 +363,7 @@ impl SpaceState {
             let Ok(memory) = memory else { continue };
             let analysis = Analysis::of(&memory, &settings);
             let heat = Heat::new(&self.payloads.clock);
-            self.place_saved(Saved { slot, arrival, version, uses, heat }, memory, &analysis, None);
+            self.place_saved(Saved { slot, arrival, version, uses, heat }, memory, &analysis);
         }
         self.derive_orders();
     }

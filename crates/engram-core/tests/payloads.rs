@@ -224,7 +224,7 @@ fn a_state_that_was_saved_without_payloads_is_the_same() {
         let Some(stub) = spread.stub(slot) else {
             let memory = spread.memory(slot).unwrap();
             let analysis = Analysis::of(&memory, &settings());
-            loaded.place_saved(at, memory, &analysis, None);
+            loaded.place_saved(at, memory, &analysis);
             continue;
         };
         let mut new = NewNames::default();

@@ -389,7 +389,7 @@ fn rebuilt(space: &ModelSpace, memories: &[Memory]) -> SpaceState {
         let uses = Uses::saved(space.strengths.get(&memory.id).copied(), trials, 0, 0);
         let version = u64::from(slot) + 2;
         let at = Saved { slot, arrival: version, version, uses, heat: Heat::default() };
-        state.place_saved(at, memory.clone(), &analysis, None);
+        state.place_saved(at, memory.clone(), &analysis);
     }
     state.finish_placing();
     let arrival = |id: &MemoryId| {

@@ -223,7 +223,8 @@ pub(crate) enum Part {
     /// The next piece of the index.
     IndexBytes(Vec<u8>),
     /// Names that follow in the order of telling, and memories whose payloads lie elsewhere.
-    Block { names: NewNames, memories: Vec<Kept> },
+    /// With `tells_anew` they are numbered from 0 on.
+    Block { names: NewNames, memories: Vec<Kept>, tells_anew: bool },
     /// The names of cold files.
     Files(Vec<(u32, String)>),
     /// Some of what use has taught, and the newest request that taught.
@@ -279,7 +280,9 @@ pub(crate) fn decode_changes(bytes: &[u8]) -> Result<Vec<Change>, String> {
         changes.push(match wire {
             Wire::Stored(memory) => Change::Stored(Box::new(read_memory(memory)?)),
             Wire::Deleted(id) => Change::Deleted(read_id(id)?),
-            Wire::Linked(from, link) => Change::Linked { from: read_id(from)?, link: read_link(&link)? },
+            Wire::Linked(from, link) => {
+                Change::Linked { from: read_id(from)?, link: read_link(from, &link)? }
+            }
             Wire::Unlinked(from, to, kind) => {
                 Change::Unlinked { from: read_id(from)?, to: read_id(to)?, kind: kind.to_string() }
             }
@@ -324,7 +327,7 @@ pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
             let last = WireLastUse(last.version, last.at.0, last.arrivals.clone());
             extend(bytes, &WirePart::Learned(last, rows))
         }
-        Part::Block { names: NewNames { terms, entities }, memories } => {
+        Part::Block { names: NewNames { terms, entities }, memories, .. } => {
             let [terms, entities] = [terms, entities].map(|names| names.iter().map(|name| &**name).collect());
             let metadata: Vec<String> = memories.iter().map(|kept| wire_metadata(&kept.memory)).collect();
             let memories = memories.iter().zip(&metadata).map(|(kept, metadata)| wire_kept(kept, metadata));
@@ -364,18 +367,19 @@ impl PartReader {
                 rows: rows.into_iter().map(read_row).collect::<Result<_, _>>()?,
             },
             WirePart::Kept(slot, arrival, version, heat, uses, memory, stub, analysis) => {
-                let (names, terms, entities) = self.told_now(&analysis);
+                *self = Self::default();
+                let (names, terms, entities) = told_now(&analysis);
                 let WireAnalysis { speaker, questions, tells_time, .. } = analysis;
                 #[rustfmt::skip]
                 let kept = WireKept {
                     slot, arrival, version, heat, uses, memory, stub, terms, entities, speaker, questions, tells_time,
                 };
-                self.read_block(names, vec![kept])?
+                self.read_block(names, vec![kept], true)?
             }
             WirePart::Block(terms, entities, memories) => {
                 let [terms, entities] =
                     [terms, entities].map(|names| names.into_iter().map(Arc::from).collect());
-                self.read_block(NewNames { terms, entities }, memories)?
+                self.read_block(NewNames { terms, entities }, memories, false)?
             }
             WirePart::Files(files) => {
                 Part::Files(files.into_iter().map(|(number, name)| (number, name.to_string())).collect())
@@ -383,21 +387,12 @@ impl PartReader {
         })
     }
 
-    /// The words and names of a memory of version 3, as if they were told before it, and their numbers then.
-    #[expect(clippy::type_complexity, reason = "names, and two lists of numbers")]
-    fn told_now(&self, analysis: &WireAnalysis<'_>) -> (NewNames, Vec<(u32, u32)>, Vec<(u32, u32)>) {
-        let names = |counts: &[(&str, u32)]| counts.iter().map(|(name, _)| Arc::from(*name)).collect();
-        let numbers = |from: u32, counts: &[(&str, u32)]| {
-            (from..).zip(counts).map(|(number, (_, count))| (number, *count)).collect()
-        };
-        (
-            NewNames { terms: names(&analysis.terms), entities: names(&analysis.entities) },
-            numbers(self.terms_told, &analysis.terms),
-            numbers(self.entities_told, &analysis.entities),
-        )
-    }
-
-    fn read_block(&mut self, names: NewNames, memories: Vec<WireKept<'_>>) -> Result<Part, String> {
+    fn read_block(
+        &mut self,
+        names: NewNames,
+        memories: Vec<WireKept<'_>>,
+        tells_anew: bool,
+    ) -> Result<Part, String> {
         let more = |told: u32, new: usize| {
             let sum = u32::try_from(new).ok().and_then(|new| told.checked_add(new));
             sum.ok_or_else(|| format!("{new} names are told after {told}"))
@@ -405,7 +400,7 @@ impl PartReader {
         self.terms_told = more(self.terms_told, names.terms.len())?;
         self.entities_told = more(self.entities_told, names.entities.len())?;
         let memories = memories.into_iter().map(|wire| self.read_kept(wire)).collect::<Result<_, _>>()?;
-        Ok(Part::Block { names, memories })
+        Ok(Part::Block { names, memories, tells_anew })
     }
 
     fn read_kept(&self, wire: WireKept<'_>) -> Result<Kept, String> {
@@ -546,7 +541,7 @@ fn read_memory(wire: WireMemory<'_>) -> Result<Memory, String> {
         stored_at: Timestamp(wire.stored_at),
         context: wire.context.map(str::to_string),
         entities: wire.entities.iter().map(ToString::to_string).collect(),
-        links: wire.links.iter().map(read_link).collect::<Result<_, _>>()?,
+        links: wire.links.iter().map(|link| read_link(wire.id, link)).collect::<Result<_, _>>()?,
         confidence: wire.confidence,
         metadata: serde_json::from_str(wire.metadata).map_err(|error| format!("metadata: {error}"))?,
         kind: if wire.is_concept { MemoryKind::Concept } else { MemoryKind::Episode },
@@ -562,7 +557,20 @@ fn wire_link(link: &Link) -> WireLink<'_> {
     WireLink { to: link.to.as_str(), kind: &link.kind, weight: link.weight }
 }
 
-fn read_link(wire: &WireLink<'_>) -> Result<Link, String> {
+/// The words and names of a memory of version 3, as if they were told before it, and their numbers then.
+#[expect(clippy::type_complexity, reason = "names, and two lists of numbers")]
+fn told_now(analysis: &WireAnalysis<'_>) -> (NewNames, Vec<(u32, u32)>, Vec<(u32, u32)>) {
+    let names = |counts: &[(&str, u32)]| counts.iter().map(|(name, _)| Arc::from(*name)).collect();
+    let numbers =
+        |counts: &[(&str, u32)]| (0..).zip(counts).map(|(number, (_, count))| (number, *count)).collect();
+    let names = NewNames { terms: names(&analysis.terms), entities: names(&analysis.entities) };
+    (names, numbers(&analysis.terms), numbers(&analysis.entities))
+}
+
+fn read_link(from: &str, wire: &WireLink<'_>) -> Result<Link, String> {
+    if wire.to == from {
+        return Err(format!("memory {from} is linked to itself"));
+    }
     let link = Link { to: read_id(wire.to)?, kind: wire.kind.to_string(), weight: wire.weight };
     check_link(&link).map_err(|error| error.to_string())?;
     Ok(link)
@@ -761,7 +769,7 @@ mod tests {
 
     fn block() -> Part {
         let memories = vec![kept(&[(0, 1), (2, 3)]), kept(&[(1, 1), (2, 1)]), kept(&[])];
-        Part::Block { names: names(), memories }
+        Part::Block { names: names(), memories, tells_anew: false }
     }
 
     #[test]
@@ -769,22 +777,20 @@ mod tests {
         let read = PartReader::default().read(&encode_part(&block())).unwrap();
         assert_eq!(format!("{read:?}"), format!("{:?}", block()));
         let Part::Block { memories, .. } = block() else { unreachable!("it is one") };
-        let (mut reader, mut told) = (PartReader::default(), NewNames::default());
+        let mut reader = PartReader::default();
         for kept in &memories {
             let older = encode_version_3(kept, &names());
-            let Ok(Part::Block { names, memories }) = reader.read(&older) else {
+            let Ok(Part::Block { names, memories, tells_anew: true }) = reader.read(&older) else {
                 panic!("it is read as a block")
             };
-            told.terms.extend(names.terms);
-            told.entities.extend(names.entities);
-            assert_eq!(encode_version_3(&memories[0], &told), older);
+            assert_eq!(encode_version_3(&memories[0], &names), older);
         }
     }
 
     #[test]
     fn numbers_of_nothing_told_are_refused() {
         let read = |terms: &[(u32, u32)]| {
-            let part = Part::Block { names: names(), memories: vec![kept(terms)] };
+            let part = Part::Block { names: names(), memories: vec![kept(terms)], tells_anew: false };
             PartReader::default().read(&encode_part(&part)).map(drop)
         };
         read(&[(0, 1), (2, 1)]).unwrap();

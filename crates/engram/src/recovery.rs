@@ -4,14 +4,14 @@
 
 use crate::codec::{Part, PartReader, decode_changes};
 use crate::engine::{Held, Shared, held};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::space::{LogState, Space};
 use crate::tiers::{self, Placing};
 use crate::writer::version_of;
 use engram_core::Slot;
 use engram_core::associate::Analysis;
 use engram_core::embed::embed;
-use engram_core::hnsw::{Hnsw, Tuning};
+use engram_core::hnsw::Hnsw;
 use engram_core::id::SpaceName;
 use engram_core::memory::Memory;
 use engram_core::payloads::{Heat, Moves};
@@ -21,10 +21,11 @@ use engram_storage::{Error as StorageError, Log, LogPosition, Recovered, Vfs, ch
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
-/// Parts of a checkpoint that are decoded ahead of being placed: some megabytes.
-const PARTS_AHEAD_MAX: usize = 32;
+/// Parts of a checkpoint that are decoded ahead of being placed: some megabytes, of a megabyte each at most but for single
+/// memories.
+const PARTS_AHEAD_MAX: usize = 16;
 
 /// A checkpoint of this size leaves so much free memory behind that it is worth giving back.
 const LARGE_CHECKPOINT_BYTES: u64 = 64 << 20;
@@ -49,7 +50,12 @@ pub(crate) fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
     let checkpoint = (position.0, saved.checkpoint_bytes);
     let tuning = shared.options.tuning;
     let (log, recovered) = thread::scope(|scope| -> Result<_> {
-        let index = saved.fits(&state).then(|| scope.spawn(|| saved.decode(tuning)));
+        // Its bytes are gone as soon as it is there.
+        let bytes = std::mem::take(&mut saved.bytes);
+        // One over the vectors of another embedder says nothing of those that are here now.
+        let fits = !bytes.is_empty() && saved.embedder == state.settings().embedder;
+        let decode = move || Hnsw::decode(&bytes, tuning);
+        let index = fits.then(|| spawn(scope, "engram-index", decode)).transpose()?;
         let replayed = replay_log(shared, &dir, position, &mut state)?;
         tiers::finish_recovery(vfs, &dir, &mut state, &mut placing)?;
         tiers::bring_hottest(shared, &mut state);
@@ -63,12 +69,22 @@ pub(crate) fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
         Ok(replayed)
     })?;
     tell_of(name, &recovered, checkpoint.0);
+    drop(saved);
     if checkpoint.1 >= LARGE_CHECKPOINT_BYTES {
         platform::return_unused();
     }
     let position = log.position().0;
     let log = LogState::Open(Box::new(shared.open_log(log, checkpoint)));
     Ok(Space::new(name.clone(), dir, shared.clone(), state, log, position, placing))
+}
+
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
+    let spawned = thread::Builder::new().name(name.into()).spawn_scoped(scope, run);
+    spawned.map_err(|error| Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}")))
 }
 
 /// What a thread gave, or its panic.
@@ -127,17 +143,6 @@ struct SavedIndex {
     checkpoint_bytes: u64,
 }
 
-impl SavedIndex {
-    /// Whether there is one. One over the vectors of another embedder says nothing of those that are here now.
-    fn fits(&self, state: &SpaceState) -> bool {
-        !self.bytes.is_empty() && self.embedder == state.settings().embedder
-    }
-
-    fn decode(&self, tuning: Tuning) -> Result<Hnsw, String> {
-        Hnsw::decode(&self.bytes, tuning)
-    }
-}
-
 /// Fills a state from a checkpoint.
 fn load_checkpoint(
     vfs: &dyn Vfs,
@@ -147,7 +152,7 @@ fn load_checkpoint(
 ) -> Result<SavedIndex> {
     let saved = thread::scope(|scope| {
         let (send, parts) = sync_channel(PARTS_AHEAD_MAX);
-        let reader = scope.spawn(move || read_checkpoint(vfs, dir, position, &send));
+        let reader = spawn(scope, "engram-read", move || read_checkpoint(vfs, dir, position, &send))?;
         let (mut names, mut embedder) = (Names::default(), None);
         for part in parts {
             if let Part::Settings(settings) = &part {
@@ -155,7 +160,7 @@ fn load_checkpoint(
             }
             place(state, part, embedder, &mut names);
         }
-        joined(reader)
+        Ok::<_, Error>(joined(reader)?)
     })?;
     state.finish_placing();
     Ok(saved)
@@ -205,9 +210,12 @@ fn place(state: &mut SpaceState, part: Part, embedder: Option<Embedder>, names: 
         Part::Memory { slot, arrival, version, uses, memory } => {
             let analysis = Analysis::of(&memory, state.settings());
             let at = Saved { slot, arrival, version, uses, heat: Heat::default() };
-            state.place_saved(at, *memory, &analysis, None);
+            state.place_saved(at, *memory, &analysis);
         }
-        Part::Block { names: new, memories } => {
+        Part::Block { names: new, memories, tells_anew } => {
+            if tells_anew {
+                *names = Names::default();
+            }
             state.take_names(names, new);
             for mut kept in memories {
                 names.translate(&mut kept.numbered);
@@ -269,7 +277,8 @@ mod tests {
     use crate::codec::{encode_part, encode_version_3};
     use crate::engine::{Engine, Options};
     use crate::space::StoreOptions;
-    use engram_core::memory::NewMemory;
+    use engram_core::id::MemoryId;
+    use engram_core::memory::{Link, NewMemory};
     use engram_core::state::NewNames;
     use engram_storage::{CheckpointWriter, RealVfs};
 
@@ -329,7 +338,7 @@ mod tests {
         engine.close().unwrap();
         let (mut told, mut memories) = (NewNames::default(), 0);
         rewrite(&folder.path().join("spaces/notes"), |part| match part {
-            Part::Block { names, memories: block } => {
+            Part::Block { names, memories: block, .. } => {
                 told.terms.extend(names.terms);
                 told.entities.extend(names.entities);
                 memories += block.len();
@@ -370,5 +379,76 @@ mod tests {
         pretend_another_embedder(&folder.path().join("spaces/notes"));
         let (_engine, space) = open();
         assert_eq!((space.dump(), space.summary().unindexed), (dump, 2), "another one's is not");
+    }
+
+    #[test]
+    fn large_memories_lie_in_smaller_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = SpaceName::new("notes").unwrap();
+        let open = || {
+            let options =
+                Options { background_threads: 0, settled_bytes_min: 0, ..Options::new(folder.path()) };
+            let engine = Engine::open(options).unwrap();
+            let space = engine.space_or_new(&name).unwrap();
+            (engine, space)
+        };
+        let (engine, space) = open();
+        let link = |at: usize| Link {
+            to: MemoryId::new(&format!("other{at}")).unwrap(),
+            kind: format!("kind{at}{}", "x".repeat(400)),
+            weight: 1.0,
+        };
+        for at in 0..200 {
+            let memory = NewMemory {
+                content: Some(format!("It rained in Bath, note {at}")),
+                links: Some((0..100).map(link).collect()),
+                ..NewMemory::default()
+            };
+            space.store(vec![memory], &StoreOptions::default()).unwrap();
+        }
+        engine.work_off();
+        let dump = space.dump();
+        engine.close().unwrap();
+        let dir = folder.path().join("spaces/notes");
+        let mut blocks = Vec::new();
+        rewrite(&dir, |part| {
+            let bytes = encode_part(&part);
+            if let Part::Block { memories, .. } = &part {
+                blocks.push((memories.len(), bytes.len()));
+            }
+            vec![bytes]
+        });
+        assert_eq!(blocks.iter().map(|(memories, _)| memories).sum::<usize>(), 200);
+        assert!(blocks.len() > 4 && blocks.iter().all(|(_, bytes)| *bytes <= 1 << 20), "{blocks:?}");
+        let (_engine, space) = open();
+        assert_eq!(space.dump(), dump);
+    }
+
+    #[test]
+    fn what_makes_no_sense_in_a_checkpoint_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = SpaceName::new("notes").unwrap();
+        let options = Options { background_threads: 0, settled_bytes_min: 0, ..Options::new(folder.path()) };
+        let engine = Engine::open(options.clone()).unwrap();
+        let space = engine.space_or_new(&name).unwrap();
+        for at in 0..300 {
+            let memory = NewMemory { content: Some(format!("note {at}")), ..NewMemory::default() };
+            space.store(vec![memory], &StoreOptions::default()).unwrap();
+        }
+        engine.work_off();
+        engine.close().unwrap();
+        let mut is_first = true;
+        rewrite(&folder.path().join("spaces/notes"), |mut part| {
+            if let Part::Block { memories, .. } = &mut part
+                && std::mem::take(&mut is_first)
+            {
+                memories.last_mut().unwrap().numbered.terms.push((u32::MAX, 1));
+            }
+            vec![encode_part(&part)]
+        });
+        assert!(!is_first);
+        let error = Engine::open(options).unwrap().space(&name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("numbers that are not those of"), "{error}");
     }
 }

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Memories that are written to a checkpoint under one read lock.
 const CHECKPOINT_MEMORIES: usize = 128;
+/// Bytes of a block of memories that is not halved.
+const BLOCK_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the index in one frame of a checkpoint.
 const INDEX_PIECE_BYTES: usize = 16 << 20;
 
@@ -166,9 +168,7 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
             let state = space.read();
             memories_after(&state, &mut after, &mut told)
         };
-        for part in &parts {
-            writer.push(&encode_part(part))?;
-        }
+        parts.into_iter().try_for_each(|part| push(&mut writer, part))?;
         // What arrives later is in the log.
         if after == before || after.is_some_and(|arrival| arrival > version_of(position + 1)) {
             break;
@@ -176,13 +176,25 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
     }
     // Into a list first: the lock of a loop's head is held until the loop ends.
     let parts = what_spans_memories(&space.read());
-    for part in parts {
-        writer.push(&encode_part(&part))?;
-    }
+    parts.into_iter().try_for_each(|part| push(&mut writer, part))?;
     put_in_place(space, writer, position)?;
     drop(alone);
     space.reclaim();
     Ok(())
+}
+
+/// Writes a part, memories in halves where they are large: a frame has an end, and a start holds some at a time.
+fn push(writer: &mut CheckpointWriter, part: Part) -> Result<()> {
+    let bytes = encode_part(&part);
+    match part {
+        Part::Block { names, mut memories, .. } if bytes.len() > BLOCK_BYTES_MAX && memories.len() > 1 => {
+            let rest = memories.split_off(memories.len() / 2);
+            push(writer, Part::Block { names, memories, tells_anew: false })?;
+            // All names are told by now.
+            push(writer, Part::Block { names: NewNames::default(), memories: rest, tells_anew: false })
+        }
+        _ => Ok(writer.push(&bytes)?),
+    }
 }
 
 /// Finishes a checkpoint, and removes the log that it stands for.
@@ -216,18 +228,18 @@ pub(crate) fn rewrite_derived(space: &Space) -> Result<()> {
             break;
         }
         for part in &mut parts {
-            let Part::Block { names, memories } = part else { continue };
+            let Part::Block { names, memories, .. } = part else { continue };
             *names = NewNames::default();
             let found = memories.iter().map(|kept| look(&space.read(), kept.at.slot)).collect();
             for ((memory, _), kept) in space.gather(found)?.iter().zip(memories) {
                 kept.numbered = numbered_anew(&Analysis::of(memory, &settings), &mut told, names);
             }
         }
-        parts.iter().try_for_each(|part| writer.push(&encode_part(part)))?;
+        parts.into_iter().try_for_each(|part| push(&mut writer, part))?;
     }
     let parts = what_spans_memories(&space.read());
-    let is_given = |part: &&Part| matches!(part, Part::Keyed { .. } | Part::Files(_) | Part::Learned { .. });
-    parts.iter().filter(is_given).try_for_each(|part| writer.push(&encode_part(part)))?;
+    let is_given = |part: &Part| matches!(part, Part::Keyed { .. } | Part::Files(_) | Part::Learned { .. });
+    parts.into_iter().filter(is_given).try_for_each(|part| push(&mut writer, part))?;
     put_in_place(space, writer, position)
 }
 
@@ -275,7 +287,7 @@ fn memories_after(state: &SpaceState, after: &mut Option<u64>, told: &mut Number
         }
     }
     if !memories.is_empty() {
-        parts.push(Part::Block { names, memories });
+        parts.push(Part::Block { names, memories, tells_anew: false });
     }
     parts
 }

@@ -239,10 +239,20 @@ fn a_restore_beside_the_space_itself_leaves_its_cold_files_alone() {
         files
     };
     let before = cold_files();
-    let (newest, backup, _) = back_up(&place.backups(), 1, &space.snapshot().unwrap());
-    let options = place.options("restored", "cold");
+    let other = SpaceName::new("other").unwrap();
+    let second = engine.space_or_new(&other).unwrap();
+    second.store(vec![memory(0)], &StoreOptions::default()).unwrap();
+    let backups = place.backups();
+    let mut writer = backups.begin(Timestamp(0)).unwrap();
+    for (name, space) in [(name(), &space), (other, &second)] {
+        let held = space.snapshot().unwrap();
+        writer.add(&name, held.position(), held.memories(), &held, &mut |_| {}).unwrap();
+    }
+    let (newest, backup, _) = writer.finish().unwrap();
+    // Few may be open, so that opening the next may close one.
+    let options = Options { spaces_open_max: 1, ..place.options("restored", "cold") };
     let restored = place.backups().restore(&newest, &backup, None, &options, &mut |_| {}).unwrap();
-    assert_eq!((restored.memories, restored.cold_there), (50, before.len() as u64));
+    assert_eq!((restored.memories, restored.cold_there), (51, before.len() as u64));
     assert_eq!(cold_files(), before);
     // Whoever works on the folder would not.
     let engine = Engine::open(options).unwrap();

@@ -12,17 +12,16 @@ const HEAT_SAVED_MAX: u32 = u32::MAX / 2;
 
 impl SpaceState {
     /// Puts a memory from a checkpoint into its slot; live changes come through `apply`. A checkpoint is written while
-    /// changes go on, so it may hold a memory twice, or two that had the slot in turn: the later counts. With a stub the
-    /// memory comes without its payload, and its analysis with nothing that needs it. Orders, and what follows from
-    /// neighbours, are there after `finish_placing` only, which makes all of them at once.
-    pub fn place_saved(&mut self, at: Saved, memory: Memory, analysis: &Analysis, stub: Option<&Stub>) {
+    /// changes go on, so it may hold a memory twice, or two that had the slot in turn: the later counts. Orders,
+    /// and what follows from neighbours, are there after `finish_placing` only, which makes all of them at once.
+    pub fn place_saved(&mut self, at: Saved, memory: Memory, analysis: &Analysis) {
         self.make_way(&at, &memory.id);
         let numbered = self.number(analysis);
-        self.put(at, memory, &numbered, analysis.embedding.as_deref(), stub);
+        self.put(at, memory, &numbered, analysis.embedding.as_deref(), None);
     }
 
-    /// The same for a memory whose words and names come as numbers; `embedding` is what was derived, where the code of the
-    /// stub is no good.
+    /// The same for a memory without its payload, whose words and names come as numbers; `embedding` is what was derived,
+    /// where the code of the stub is no good.
     pub fn place_numbered(
         &mut self,
         at: Saved,
