@@ -1,5 +1,5 @@
-//! Whether the server takes traffic, and the warm-up that it does before. Not ready until the
-//! largest spaces are open and warm; once ready, only a drain ends it. A warm-up that is slow is logged and tried again, and kills nothing.
+//! Whether the server takes traffic, and the warm-up that it does before. Not ready until the largest spaces are open and
+//! warm; once ready, only a drain ends it. A warm-up that is slow is logged and tried again, and kills nothing.
 
 use engram::clock::Stopwatch;
 use engram::{Cue, Engine, Memory, RecallOptions, Space, Tier};

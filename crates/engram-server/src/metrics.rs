@@ -5,9 +5,8 @@ use crate::api::OperationOut;
 use crate::error::{ApiError, Problem};
 use crate::process::Process;
 use crate::service::Fetches;
-use engram::Engine;
-use engram::Tier;
 use engram::clock::{Clock, Stopwatch};
+use engram::{Engine, Tier};
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,

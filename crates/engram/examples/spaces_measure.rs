@@ -10,6 +10,7 @@
 
 use engram::clock::Stopwatch;
 use engram::{Cue, Engine, NewMemory, Options, RecallOptions, SpaceName, StoreOptions, SyncMode};
+use engram_core::platform;
 use std::time::Duration;
 
 fn main() {
@@ -93,7 +94,9 @@ fn percentiles(what: &str, mut times: Vec<f64>) {
     println!("  {what}: p50 {:.2} ms, p99 {:.2}, longest {:.2}", at(0.5), at(0.99), at(1.0));
 }
 
+/// Without what the allocator keeps for later.
 fn resident_kb() -> usize {
+    platform::return_unused();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

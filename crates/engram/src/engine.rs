@@ -515,6 +515,14 @@ impl Engine {
         })
     }
 
+    /// Closes a space without writing anything more, so that one after another can be read.
+    pub(crate) fn abandon_space(&self, name: &SpaceName) {
+        let cell = self.shared.spaces.lock().remove(name);
+        if let Some(space) = cell.and_then(|cell| cell.lock().take()) {
+            *space.log.lock() = LogState::Closed("it was opened only to be read");
+        }
+    }
+
     /// Closes without writing anything more.
     pub(crate) fn abandon(&self) {
         self.threads.shut(|_| Ok(())).expect("nothing was to be done");
@@ -540,10 +548,11 @@ impl std::fmt::Debug for Engine {
 }
 
 pub(crate) fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(run)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}")))
+    std::thread::Builder::new().name(name).spawn(run).map_err(no_thread)
+}
+
+pub(crate) fn no_thread(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
 }
 
 /// Syncs, and spares the next start the replay of what was written. Where nothing was, nothing is rewritten.

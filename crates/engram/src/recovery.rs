@@ -3,8 +3,8 @@
 //! an error with file and offset, but for the index, which is built again.
 
 use crate::codec::{Part, PartReader, decode_changes};
-use crate::engine::{Held, Shared, held};
-use crate::error::{Error, ErrorKind, Result};
+use crate::engine::{Held, Shared, held, no_thread};
+use crate::error::{Error, Result};
 use crate::space::{LogState, Space};
 use crate::tiers::{self, Placing};
 use crate::writer::version_of;
@@ -83,8 +83,7 @@ fn spawn<'scope, T: Send + 'scope>(
     name: &str,
     run: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>> {
-    let spawned = thread::Builder::new().name(name.into()).spawn_scoped(scope, run);
-    spawned.map_err(|error| Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}")))
+    thread::Builder::new().name(name.into()).spawn_scoped(scope, run).map_err(no_thread)
 }
 
 /// What a thread gave, or its panic.
@@ -272,10 +271,11 @@ fn admit_stub(embedder: Option<Embedder>, stub: &Stub) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::codec::{encode_part, encode_version_3};
     use crate::engine::{Engine, Options};
+    use crate::error::ErrorKind;
     use crate::space::StoreOptions;
     use engram_core::id::MemoryId;
     use engram_core::memory::{Link, NewMemory};
@@ -283,7 +283,7 @@ mod tests {
     use engram_storage::{CheckpointWriter, RealVfs};
 
     /// Writes the newest checkpoint of a space again, with other frames for each of its parts.
-    fn rewrite(dir: &Path, mut frames: impl FnMut(Part) -> Vec<Vec<u8>>) {
+    pub(crate) fn rewrite(dir: &Path, mut frames: impl FnMut(Part) -> Vec<Vec<u8>>) {
         let position = checkpoint::newest(&RealVfs, dir).unwrap().unwrap();
         let (mut reader, mut parts) = (PartReader::default(), Vec::new());
         checkpoint::read(&RealVfs, dir, position, &mut |payload| {
@@ -296,6 +296,17 @@ mod tests {
             writer.push(&frame).unwrap();
         }
         writer.finish().unwrap();
+    }
+
+    fn name() -> SpaceName {
+        SpaceName::new("notes").unwrap()
+    }
+
+    fn open(folder: &Path, settled_bytes_min: u64) -> (Engine, Arc<Space>) {
+        let options = Options { background_threads: 0, settled_bytes_min, ..Options::new(folder) };
+        let engine = Engine::open(options).unwrap();
+        let space = engine.space_or_new(&name()).unwrap();
+        (engine, space)
     }
 
     /// As a program with another built-in embedder would have.
@@ -312,15 +323,8 @@ mod tests {
     #[test]
     fn a_checkpoint_of_the_version_before_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        let name = SpaceName::new("notes").unwrap();
-        let open = || {
-            // Every payload gets a home, so that the checkpoint has none.
-            let options =
-                Options { background_threads: 0, settled_bytes_min: 0, ..Options::new(folder.path()) };
-            let engine = Engine::open(options).unwrap();
-            let space = engine.space_or_new(&name).unwrap();
-            (engine, space)
-        };
+        // Every payload gets a home, so that the checkpoint has none.
+        let open = || open(folder.path(), 0);
         let (engine, space) = open();
         for at in 0..300 {
             let memory = NewMemory {
@@ -354,13 +358,7 @@ mod tests {
     #[test]
     fn vectors_of_another_version_are_made_anew_and_so_is_their_index() {
         let folder = tempfile::tempdir().unwrap();
-        let name = SpaceName::new("notes").unwrap();
-        let open = || {
-            let options = Options { background_threads: 0, ..Options::new(folder.path()) };
-            let engine = Engine::open(options).unwrap();
-            let space = engine.space_or_new(&name).unwrap();
-            (engine, space)
-        };
+        let open = || open(folder.path(), u64::MAX);
         let (engine, space) = open();
         for content in ["It rained in Bath", "My dog chased the postman", "日本語"] {
             let memory = NewMemory { content: Some(content.into()), ..NewMemory::default() };
@@ -384,14 +382,8 @@ mod tests {
     #[test]
     fn large_memories_lie_in_smaller_blocks() {
         let folder = tempfile::tempdir().unwrap();
-        let name = SpaceName::new("notes").unwrap();
-        let open = || {
-            let options =
-                Options { background_threads: 0, settled_bytes_min: 0, ..Options::new(folder.path()) };
-            let engine = Engine::open(options).unwrap();
-            let space = engine.space_or_new(&name).unwrap();
-            (engine, space)
-        };
+        // Every payload gets a home, so that the checkpoint has none.
+        let open = || open(folder.path(), 0);
         let (engine, space) = open();
         let link = |at: usize| Link {
             to: MemoryId::new(&format!("other{at}")).unwrap(),
@@ -427,10 +419,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_in_a_checkpoint_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let name = SpaceName::new("notes").unwrap();
-        let options = Options { background_threads: 0, settled_bytes_min: 0, ..Options::new(folder.path()) };
-        let engine = Engine::open(options.clone()).unwrap();
-        let space = engine.space_or_new(&name).unwrap();
+        let (engine, space) = open(folder.path(), 0);
         for at in 0..300 {
             let memory = NewMemory { content: Some(format!("note {at}")), ..NewMemory::default() };
             space.store(vec![memory], &StoreOptions::default()).unwrap();
@@ -447,7 +436,8 @@ mod tests {
             vec![encode_part(&part)]
         });
         assert!(!is_first);
-        let error = Engine::open(options).unwrap().space(&name).unwrap_err();
+        let engine = Engine::open(Options::new(folder.path())).unwrap();
+        let error = engine.space(&name()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("numbers that are not those of"), "{error}");
     }

@@ -12,9 +12,6 @@ use engram_storage::{Vfs, names};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Spaces that are opened at once.
-const COUNTED_AT_ONCE: usize = 256;
-
 /// What a restore wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Restored {
@@ -146,20 +143,16 @@ impl Backups {
 /// Reads the restored spaces, and counts their memories. None of them is closed, which would delete or write anew what
 /// another folder may be using of the cold files.
 fn count(options: &Options, chosen: &[(SpaceName, &SpaceCopy)]) -> Result<u64> {
-    let options = Options {
-        background_threads: 0,
-        consolidation_threads: 0,
-        spaces_open_max: usize::MAX,
-        ..options.clone()
-    };
-    // Some at a time: each that is open has a file open.
-    let of_some = |some: &[(SpaceName, &SpaceCopy)]| -> Result<u64> {
-        let engine = Engine::open(options.clone())?;
-        let memories = some.iter().map(|(name, _)| Ok(engine.space(name)?.summary().memories as u64)).sum();
-        engine.abandon();
-        memories
-    };
-    chosen.chunks(COUNTED_AT_ONCE).map(of_some).sum()
+    let options = Options { background_threads: 0, consolidation_threads: 0, ..options.clone() };
+    let engine = Engine::open(options)?;
+    let memories = chosen.iter().map(|(name, _)| {
+        let memories = engine.space(name)?.summary().memories;
+        engine.abandon_space(name);
+        Ok(memories as u64)
+    });
+    let memories = memories.sum();
+    engine.abandon();
+    memories
 }
 
 /// Takes cold files that are wanted again off the lists of those that are still to be deleted.

@@ -194,3 +194,18 @@ fn one_whose_deletion_failed_stays_awake_and_takes_nothing_in() {
     engine.delete_space(&name(0)).unwrap();
     assert!(!dir.exists());
 }
+
+#[test]
+fn a_check_has_one_space_open_at_a_time() {
+    let (folder, now) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(0)));
+    let engine = open(folder.path(), &now);
+    fill(&engine, 0..20);
+    engine.close().unwrap();
+    let mut looked = 0;
+    let checked = engram::check(&Options::new(folder.path()), None, false, &mut |_| {
+        assert_eq!(open_files(folder.path()), 0, "of those before");
+        looked += 1;
+    });
+    assert!(checked.unwrap().iter().all(|space| space.is_sound() && space.memories == 1));
+    assert_eq!(looked, 20);
+}
