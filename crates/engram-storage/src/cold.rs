@@ -9,15 +9,14 @@
 //!
 //! # The file
 //!
-//! Apache Parquet. pyarrow, and pandas over it, read all of it; DuckDB and polars all but `embedding`, whose encoding
-//! they do not know for its type. Columns:
+//! Apache Parquet, of nothing but what pyarrow, pandas, polars and DuckDB read. Columns:
 //!
 //! | column | type | |
 //! |---|---|---|
 //! | `id` | string | |
 //! | `arrival`, `version` | uint64 | order of arrival; version of the memory |
 //! | `content` | string or null | |
-//! | `embedding` | fixed_size_binary(4 d) or null | d little-endian IEEE 754 floats, exact; `numpy.frombuffer(v, "<f4")`. Absent where no row has one |
+//! | `embedding_0` to `embedding_3` | fixed_size_binary(d) or null | of each of the d numbers, an IEEE 754 float, one byte: `embedding_3` has sign and exponent. Exact. Absent where no row has a vector |
 //! | `occurred_at`, `stored_at` | timestamp[us, UTC] | |
 //! | `context` | string or null | |
 //! | `kind` | string | |
@@ -27,10 +26,13 @@
 //! | `links`, `metadata` | string | a JSON array, a JSON object |
 //!
 //! Rows lie in row groups of about `GROUP_BYTES` before compression: one range of bytes that holds every column of its
-//! rows, and what a read of one row fetches. `embedding` is encoded BYTE_STREAM_SPLIT, integers DELTA_BINARY_PACKED, all
-//! else PLAIN; pages carry Parquet's CRC-32. The footer's key-value metadata adds:
+//! rows, and what a read of one row fetches. Integers are encoded DELTA_BINARY_PACKED, all else PLAIN; pages carry
+//! Parquet's CRC-32. Each byte of the vectors' numbers has a column of its own because they compress differently:
+//! `embedding_3` to some .4, the others hardly, or all but `embedding_2` where the vectors were 16-bit floats once. In
+//! one column, encoded BYTE_STREAM_SPLIT, a file was a twentieth larger. The footer's key-value metadata adds:
 //!
-//! - `engram.format`: 1.
+//! - `engram.format`: 2. Format 1 had one column for vectors, `embedding`, of fixed_size_binary(4 d) encoded
+//!   BYTE_STREAM_SPLIT, which DuckDB and polars do not read. It is read here.
 //! - `engram.groups`: CRC-32C of the bytes of each row group, eight hexadecimal digits each, in order.
 //! - `engram.tail`: CRC-32C of all that follows the last row group, taken with these eight digits as zeros.
 //!

@@ -521,20 +521,91 @@ fn a_level_that_does_not_exist_is_refused() {
     }
 }
 
-/// Reads a cold file as others do and prints what it finds. No Engram is asked.
+/// A file as format 1 was written, its vectors in one column.
+const FORMAT_1: &[u8] = include_bytes!("data/format-1.parquet");
+
+/// Its rows.
+fn format_1_rows() -> Vec<ColdRow> {
+    let row = |at: u8| ColdRow {
+        id: format!("memory-{at}"),
+        arrival: at.into(),
+        version: u64::MAX - u64::from(at),
+        content: (at != 3).then(|| format!("Grüße {at}")),
+        embedding: (at != 2).then(|| (0..6u8).map(|n| f32::from(at) / 7.0 - f32::from(n)).collect()),
+        occurred_at: 1_700_000_000_000_000 - i64::from(at) * 1_000_003,
+        stored_at: -i64::from(at),
+        context: (at > 4).then(|| "context".into()),
+        kind: "episode".into(),
+        confidence: f32::from(at) / 10.0,
+        expires_at: (at == 5).then_some(5),
+        entities: (0..at % 4).map(|entity| format!("entity {entity}")).collect(),
+        links: "[]".into(),
+        metadata: format!("{{\"n\":{at}}}"),
+    };
+    (0..10).map(row).collect()
+}
+
+#[test]
+fn a_file_of_the_first_format_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("old.parquet"), FORMAT_1).unwrap();
+    let store = in_folder(folder.path());
+    assert_eq!(all(&store, "old.parquet"), format_1_rows());
+    assert_eq!(store.verify("old.parquet").unwrap(), 10);
+    let some = store.read("old.parquet", &[7, 2, 3]).unwrap();
+    assert_eq!(some, [7, 2, 3].map(|row| format_1_rows()[row].clone()));
+}
+
+/// Reads a cold file as others do and prints what they find, those of them that are installed. No Engram is asked.
 const PYTHON: &str = r#"
-import datetime, json, sys
-import numpy, pyarrow.parquet
-start = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-table = pyarrow.parquet.ParquetFile(sys.argv[1], page_checksum_verification=True).read()
-for name, type in zip(table.schema.names, table.schema.types):
-    print("column", name, type)
-for row in table.to_pylist():
-    vector = row["embedding"]
-    numbers = None if vector is None else numpy.frombuffer(vector, "<f4").view("<u4").tolist()
-    print(json.dumps([row["id"], row["arrival"], row["version"], row["content"], numbers, row["context"],
-        row["kind"], row["entities"], json.loads(row["links"]), json.loads(row["metadata"])["n"],
-        row["expires_at"] is None, (row["occurred_at"] - start) // datetime.timedelta(microseconds=1)]))
+import datetime, importlib, json, sys
+import numpy
+path = sys.argv[1]
+
+def with_pyarrow(pyarrow):
+    import pyarrow.parquet
+    table = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True).read()
+    for name, type in zip(table.schema.names, table.schema.types):
+        print("column", name, type)
+    return table.to_pylist()
+
+def with_pandas(pandas):
+    return pandas.read_parquet(path).to_dict("records")
+
+def with_polars(polars):
+    return polars.read_parquet(path).to_dicts()
+
+def with_duckdb(duckdb):
+    found = duckdb.connect().execute(
+        "select * replace (epoch_us(occurred_at) as occurred_at, epoch_us(stored_at) as stored_at,"
+        " epoch_us(expires_at) as expires_at) from read_parquet(?)", [path])
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row)) for row in found.fetchall()]
+
+def some(value):
+    return None if value is None or value != value else value
+
+def numbers(row):
+    planes = [row[f"embedding_{byte}"] for byte in range(4)]
+    if planes == [None] * 4:
+        return None
+    return numpy.stack([numpy.frombuffer(plane, "u1") for plane in planes], -1).view("<u4").ravel().tolist()
+
+def microseconds(time):
+    start = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    return time if isinstance(time, int) else (time - start) // datetime.timedelta(microseconds=1)
+
+for name, rows in dict(pyarrow=with_pyarrow, pandas=with_pandas, polars=with_polars, duckdb=with_duckdb).items():
+    try:
+        reader = importlib.import_module(name)
+    except ImportError:
+        print("skipped", name)
+        continue
+    print("reader", name, reader.__version__)
+    for row in rows(reader):
+        print(json.dumps([row["id"], row["arrival"], row["version"], some(row["content"]), numbers(row),
+            some(row["context"]), row["kind"], list(row["entities"]), json.loads(row["links"]),
+            json.loads(row["metadata"])["n"], some(row["expires_at"]) is None, microseconds(row["occurred_at"])]))
 "#;
 
 #[test]
@@ -554,23 +625,32 @@ fn others_read_the_file() {
         let ran = Command::new(&python).args(["-c", PYTHON]).arg(folder.path().join(NAME)).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         let said = String::from_utf8(ran.stdout).unwrap();
-        let (columns, found): (Vec<&str>, Vec<&str>) =
-            said.lines().partition(|line| line.starts_with("column"));
+        let columns: Vec<&str> = said.lines().filter(|line| line.starts_with("column ")).collect();
         assert_eq!(columns, COLUMNS_FOR_OTHERS);
-        assert_eq!(found.len(), rows.len());
-        for (found, row) in found.into_iter().zip(&rows) {
-            let found: serde_json::Value = serde_json::from_str(found).unwrap();
-            assert_eq!(found, for_others(row));
+        for skipped in said.lines().filter(|line| line.starts_with("skipped ")) {
+            writeln!(std::io::stderr(), "{skipped}: {python} does not have it").unwrap();
+        }
+        for said in said.split("reader ").skip(1) {
+            let reader = said.lines().next().unwrap();
+            let found: Vec<&str> = said.lines().filter(|line| line.starts_with('[')).collect();
+            assert_eq!(found.len(), rows.len(), "{reader}");
+            for (found, row) in found.into_iter().zip(&rows) {
+                let found: serde_json::Value = serde_json::from_str(found).unwrap();
+                assert_eq!(found, for_others(row), "{reader}, {compression:?}");
+            }
         }
     }
 }
 
-const COLUMNS_FOR_OTHERS: [&str; 14] = [
+const COLUMNS_FOR_OTHERS: [&str; 17] = [
     "column id string",
     "column arrival uint64",
     "column version uint64",
     "column content string",
-    "column embedding fixed_size_binary[384]",
+    "column embedding_0 fixed_size_binary[96]",
+    "column embedding_1 fixed_size_binary[96]",
+    "column embedding_2 fixed_size_binary[96]",
+    "column embedding_3 fixed_size_binary[96]",
     "column occurred_at timestamp[us, tz=UTC]",
     "column stored_at timestamp[us, tz=UTC]",
     "column context string",

@@ -18,7 +18,7 @@ pub(super) const GROUPS: &str = "engram.groups";
 pub(super) const CHECKSUM: &str = "engram.tail";
 
 /// Newest format that this program reads, and the one it writes.
-pub(super) const FORMAT_MAX: u32 = 1;
+pub(super) const FORMAT_MAX: u32 = 2;
 
 const MAGIC: &[u8] = b"PAR1";
 /// Length of the footer and the magic, at the end of every Parquet file.
@@ -26,6 +26,7 @@ pub(super) const END_BYTES: usize = 8;
 
 /// Where the rows of a file lie.
 pub(super) struct Tail {
+    pub(super) format: u32,
     pub(super) schema: SchemaDescPtr,
     /// Numbers in each vector; none has one in a file without vectors.
     pub(super) dimensions: Option<usize>,
@@ -91,13 +92,13 @@ impl Tail {
             return Err(Unusable::Newer(format));
         }
         let found = metadata.file_metadata().schema_descr();
-        let embedding = found.columns().iter().find(|column| column.name() == "embedding");
-        let dimensions = embedding.map(|column| column.type_length() as usize / size_of::<f32>());
-        let schema = columns::schema(dimensions)?;
+        let dimensions = columns::dimensions(format, found);
+        let schema = columns::schema(format, dimensions)?;
         if !same(found, &schema) {
             return Err("its columns are not those of a cold file".into());
         }
         let mut tail = Tail {
+            format,
             schema: Arc::new(schema),
             dimensions,
             codec: Codec::UNCOMPRESSED,
@@ -211,12 +212,12 @@ mod tests {
         let key = [FORMAT.as_bytes(), &[0x18, 1]].concat();
         let at =
             file.windows(key.len()).position(|window| window == key).expect("it has a format") + key.len();
-        assert_eq!(file[at], b'1');
-        file[at] = b'2';
+        assert_eq!(file[at], b'2');
+        file[at] = b'3';
         assert!(matches!(Tail::parse(&file[start..], size), Err(Unusable::Damaged(_))));
         let digits = start + digits(&file[start..]).expect("it has a checksum");
         file[digits..digits + 8].copy_from_slice(b"00000000");
         seal(&mut file[start..]);
-        assert!(matches!(Tail::parse(&file[start..], size), Err(Unusable::Newer(2))));
+        assert!(matches!(Tail::parse(&file[start..], size), Err(Unusable::Newer(3))));
     }
 }
