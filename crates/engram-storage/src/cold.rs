@@ -123,7 +123,7 @@ pub struct ColdOptions {
     pub cache_dir: Option<PathBuf>,
     /// Most bytes kept there.
     pub cache_bytes_max: u64,
-    /// Most bytes of RAM for what is known of the files' row groups: some 80 a group, of about 80 rows.
+    /// Most bytes of RAM for what is known of the files' row groups: some 100 a group, of about 80 rows.
     pub tails_bytes_max: usize,
     /// How long one request may take.
     pub timeout: Duration,

@@ -1,5 +1,5 @@
 //! What follows the last row group of a cold file: Parquet's footer, with what is needed to find and check each group.
-//! It is believed only after its checksum. What is kept of it is small: some 80 bytes a group.
+//! It is believed only after its checksum. What is kept of it is small: some 100 bytes a group.
 
 use std::mem::size_of;
 use std::sync::Arc;
