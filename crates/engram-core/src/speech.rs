@@ -51,6 +51,8 @@ const RELATIVE_WORDS: &[&str] = &["last", "next", "this"];
 /// What, after "what" or "which", asks for a time.
 const TIMES_ASKED_FOR: &[&str] = &["date", "day", "month", "time", "year"];
 
+const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
+
 /// How one memory is told.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Speech {
@@ -89,11 +91,15 @@ pub(crate) fn spoken(content: &str) -> Option<(&str, &str)> {
 
 /// Share of the sentences of a text that end with a question mark.
 fn questions(content: &str) -> f32 {
+    // Most ask nothing, which is much faster to see than where their sentences end.
+    if !content.contains(QUESTION_MARKS) {
+        return 0.0;
+    }
     let sentences = content.unicode_sentences().filter(|sentence| sentence.contains(char::is_alphanumeric));
     let (mut all, mut asking) = (0, 0);
     for sentence in sentences {
         all += 1;
-        asking += usize::from(sentence.trim_end().ends_with(['?', '？', '؟']));
+        asking += usize::from(sentence.trim_end().ends_with(QUESTION_MARKS));
     }
     if all == 0 { 0.0 } else { asking as f32 / all as f32 }
 }
