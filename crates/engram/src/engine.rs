@@ -12,6 +12,7 @@ use crate::receipt::Receipt;
 use crate::recovery::recover;
 use crate::space::{LogState, OpenLog, Space, SpaceSummary};
 use crate::tiers::Tiers;
+use crate::turnstile::Turnstile;
 use crate::unsynced::Unsynced;
 use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write_checkpoint};
 use engram_core::hnsw::{HnswParams, Tuning};
@@ -92,6 +93,8 @@ pub struct Options {
     pub result_pool_size: usize,
     /// Memories that a recall finds which a new working memory has room for at once; it grows where it must.
     pub result_pool_capacity: usize,
+    /// Recalls that compute at the same time; others wait for their turn. As many as there are cores.
+    pub recalls_at_once: usize,
     /// Background threads, for indexing and checkpoints. With none, call `Engine::work_off`.
     pub background_threads: usize,
     /// Consolidations at the same time, each in a thread while it lasts. With none, call `Engine::work_off`.
@@ -148,6 +151,7 @@ impl Options {
             hot_tier_shards: (4 * cores).next_power_of_two().max(16),
             result_pool_size: 100,
             result_pool_capacity: 1000,
+            recalls_at_once: cores,
             background_threads: cores,
             consolidation_threads: 1,
             checkpoint_bytes: CHECKPOINT_BYTES,
@@ -242,6 +246,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) consolidations: Consolidations,
     pub(crate) pool: Pool,
+    pub(crate) turnstile: Turnstile,
     pub(crate) idle: Idle,
     /// What of the logs waits for the disk.
     pub(crate) unsynced: Unsynced,
@@ -317,10 +322,12 @@ impl Engine {
             .collect::<Vec<_>>();
         let lock = options.vfs.try_lock(&options.data_dir.join("lock"), &note.join(" "))?;
         let pool = Pool::new(options.result_pool_size, options.result_pool_capacity);
+        let turnstile = Turnstile::new(options.recalls_at_once);
         let tiers = Tiers::new(&options);
         let shared = Arc::new(Shared {
             options,
             pool,
+            turnstile,
             tiers,
             jobs: Jobs::default(),
             consolidations: Consolidations::default(),

@@ -37,6 +37,7 @@ mod sharded;
 mod snapshot;
 mod space;
 mod tiers;
+mod turnstile;
 mod unsynced;
 mod worker;
 mod writer;

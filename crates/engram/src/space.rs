@@ -411,6 +411,7 @@ impl Space {
 
     /// What a cue brings to mind. Never waits for index building; costs well under a millisecond at 20,000 memories.
     pub fn recall(&self, cue: &Cue, options: &RecallOptions) -> Result<Recalled> {
+        let inside = self.shared.turnstile.enter();
         let mut work = self.shared.pool.take();
         let state = self.read();
         let found = recall::recall_into(&state, cue, options, &mut work.scratch, &mut work.answer);
@@ -457,6 +458,7 @@ impl Space {
         let Answer { abstain, activated, truncated, .. } = work.answer;
         drop(state);
         self.shared.pool.give(work);
+        drop(inside);
         let mut recalled = Recalled { hits, abstain, activated, truncated };
         self.fill(&mut recalled, seen);
         Ok(recalled)
@@ -465,6 +467,7 @@ impl Space {
     /// Spreads activation and says where it lies. Of the options, `limit`, `filter`, `now`, `as_of`, `budget` and
     /// `exact` count.
     pub fn activate(&self, from: &ActivateFrom, options: &RecallOptions) -> Result<Activated> {
+        let _inside = self.shared.turnstile.enter();
         let mut work = self.shared.pool.take();
         let state = self.read();
         let seeds = match from {

@@ -23,6 +23,8 @@ const WAITING_MAX: usize = 4096;
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// Bytes after which a batch takes no more requests.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+/// Changes of small requests that are made under one lock: some hundred microseconds for which readers wait.
+const CHANGES_A_LOCK: usize = 8;
 /// Changes of one request: their versions are the position of the request, followed by this many bits.
 const CHANGE_BITS: u32 = 20;
 /// Changes of one request.
@@ -223,17 +225,25 @@ fn too_large(bytes: usize, changes: usize) -> Error {
     Error::new(ErrorKind::Invalid, message)
 }
 
-/// Makes logged requests visible and acknowledges them. Each request becomes visible as a whole.
+/// Makes logged requests visible and acknowledges them. Each request becomes visible as a whole, small ones together: each
+/// time that the state is locked, whoever writes waits for all who read, and whoever reads next for the writer.
 fn apply(space: &Space, first: u64, batch: Vec<Decided>) {
+    let mut state = space.write();
+    let mut applied = 0;
     for (position, decided) in (first..).zip(batch) {
-        let mut state = space.write();
+        if applied >= CHANGES_A_LOCK {
+            WriteGuard::unlock_fair(state);
+            state = space.write();
+            applied = 0;
+        }
+        applied += decided.plan.changes.len();
         for (version, (change, analysis)) in (version_of(position)..).zip(decided.plan.changes) {
             state.apply(version, change, analysis.as_ref());
         }
         space.applied(position);
-        WriteGuard::unlock_fair(state);
         decided.ticket.answer(Ok(Ack { ids: decided.plan.ids, position }));
     }
+    WriteGuard::unlock_fair(state);
     space.schedule_work();
 }
 
