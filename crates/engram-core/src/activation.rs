@@ -20,7 +20,8 @@ pub struct Flow {
     pub hops_max: u8,
     /// Mass below which a memory or hub passes nothing on: bounds the work by its inverse whatever the size of the graph.
     pub mass_min: f64,
-    /// Mass for each of its links below which a memory passes nothing on: so much work more for a hub is worth little.
+    /// Mass for each of its links below which a memory passes nothing on, and for each of its members below which a hub
+    /// gives none of them its part: so much work more for a hub is worth little.
     pub mass_a_link_min: f64,
     /// What links get of the mass that flows on, of 1 for all kinds of association.
     pub links: f64,
@@ -62,6 +63,11 @@ const LEARNED: f64 = 0.6;
 const HOLDERS_SHARE_MAX: f64 = 0.05;
 /// ... unless the space is so small that the share would be less than this many.
 const HOLDERS_FLOOR: usize = 8;
+
+/// How many memories ahead of the one whose mass divides the fetching runs.
+const FANS_AHEAD: usize = 3;
+/// What a name must give to each of those who share it to lead to them: less adds less than .1 to any score.
+const NAMESAKE_PART_MIN: f64 = 1e-6;
 
 /// Paths given for one memory; what came by others is summed up in one more.
 const PATHS_MAX: usize = 16;
@@ -159,7 +165,17 @@ struct Fan {
     /// Sum of all weights.
     sum: f64,
     neighbours: Vec<(Slot, Via, f64)>,
-    entities: Vec<(HubId, f64)>,
+    entities: Vec<Named>,
+}
+
+/// A name that a memory mentions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named {
+    entity: HubId,
+    /// How much it counts among the memory's names.
+    weight: f64,
+    /// What the memory's own mentions are of the weight of all.
+    own: f64,
 }
 
 impl Fan {
@@ -263,7 +279,11 @@ impl Spread {
             }
         }
         passing_on.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        for &(from, mass) in &passing_on {
+        for (at, &(from, mass)) in passing_on.iter().enumerate() {
+            // In two steps: where its lists lie has to be there before they can be asked for.
+            let ahead = |distance: usize| passing_on.get(at + distance).map(|(slot, _)| *slot);
+            ahead(2 * FANS_AHEAD).into_iter().for_each(|slot| walk.graph.prefetch(slot));
+            ahead(FANS_AHEAD).into_iter().for_each(|slot| walk.graph.prefetch_lists(slot));
             walk.fan(from, &mut fan);
             let passing = fan.passing(&walk.flow);
             self.rest(hop, from, mass * (1.0 - passing));
@@ -303,12 +323,12 @@ impl Spread {
                 trace.entry((hop + 1, *to)).or_default().push(Move { from, via: *via, fraction });
             }
         }
-        for &(entity, weight) in &fan.entities {
+        for &Named { entity, weight, own } in &fan.entities {
             if walk.severed.contains(&(from, Via::Entity(entity))) {
                 self.residual += mass * scale * weight;
                 continue;
             }
-            let others = walk.graph.entity(entity).weight() - walk.mention_weight(entity, from);
+            let others = walk.graph.entity(entity).weight() - own;
             self.inflows.add(entity, from, mass, scale * weight, others);
         }
     }
@@ -319,8 +339,9 @@ impl Spread {
         inflows.hubs.sort_unstable_by(|a, b| b.rate.total_cmp(&a.rate).then(a.hub.cmp(&b.hub)));
         for inflow in &inflows.hubs {
             let holders = &walk.graph.entity(inflow.hub).holders;
-            if inflow.rate < walk.flow.mass_min || self.visits + holders.len() > visits_max {
-                self.truncated |= inflow.rate >= walk.flow.mass_min;
+            let rate_min = walk.flow.mass_min.max(walk.flow.mass_a_link_min * holders.len() as f64);
+            if inflow.rate < rate_min || self.visits + holders.len() > visits_max {
+                self.truncated |= inflow.rate >= rate_min;
                 self.residual += inflow.mass;
                 continue;
             }
@@ -491,7 +512,7 @@ impl Walk<'_> {
         fan.entities.clear();
         self.for_each_neighbour(slot, |to, via, weight| fan.neighbours.push((to, via, weight)));
         self.add_entities(slot, &mut fan.entities);
-        let from_entities: f64 = fan.entities.iter().map(|(_, weight)| weight).sum();
+        let from_entities: f64 = fan.entities.iter().map(|named| named.weight).sum();
         let from_neighbours: f64 = fan.neighbours.iter().map(|(_, _, weight)| weight).sum();
         fan.sum = from_neighbours + from_entities;
     }
@@ -543,15 +564,15 @@ impl Walk<'_> {
     }
 
     /// The names that lead somewhere, with the part of the mass that each gets.
-    fn add_entities(&self, slot: Slot, entities: &mut Vec<(HubId, f64)>) {
+    fn add_entities(&self, slot: Slot, entities: &mut Vec<Named>) {
         self.weigh_entities(slot, entities);
-        let sum: f64 = entities.iter().map(|(_, weight)| weight).sum();
-        entities.iter_mut().for_each(|(_, weight)| *weight *= ENTITIES / sum);
+        let sum: f64 = entities.iter().map(|named| named.weight).sum();
+        entities.iter_mut().for_each(|named| named.weight *= ENTITIES / sum);
     }
 
     /// The names that lead somewhere, with their weights: rarer names and repeated mentions weigh more (node
     /// specificity: Gutiérrez et al. 2024).
-    fn weigh_entities(&self, slot: Slot, entities: &mut Vec<(HubId, f64)>) {
+    fn weigh_entities(&self, slot: Slot, entities: &mut Vec<Named>) {
         if self.without.has(Part::Entities) {
             return;
         }
@@ -560,46 +581,42 @@ impl Walk<'_> {
             let entity = self.graph.entity(id);
             let holders = entity.holders.len();
             if (2..=holders_max).contains(&holders) && entity.named > 0 {
-                entities.push((id, mention_weight(count) / holders as f64));
+                let own = mention_weight(count);
+                entities.push(Named { entity: id, weight: own / holders as f64, own });
             }
         }
     }
 
     /// Gives every memory that shares names with `slot`, with how strongly: its part of each name's weight over the sum
     /// of these weights and 1, so that a lone common name leads nowhere strongly; the parts sum to less than 1. A memory
-    /// that shares several names is given several times. Stops after `visits_max`.
+    /// that shares several names is given several times. Passes by names that lead to very many. Stops after `visits_max`.
     /// `entities` is room to work in.
     pub(crate) fn for_each_namesake(
         &self,
         slot: Slot,
         visits_max: usize,
-        entities: &mut Vec<(HubId, f64)>,
+        entities: &mut Vec<Named>,
         mut give: impl FnMut(Slot, f64),
     ) {
         let mut visits = 0;
         entities.clear();
         self.weigh_entities(slot, entities);
-        entities.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let sum: f64 = 1.0 + entities.iter().map(|(_, weight)| weight).sum::<f64>();
-        for &(id, weight) in &*entities {
-            let entity = self.graph.entity(id);
+        entities.sort_unstable_by(|a, b| b.weight.total_cmp(&a.weight).then(a.entity.cmp(&b.entity)));
+        let sum: f64 = 1.0 + entities.iter().map(|named| named.weight).sum::<f64>();
+        for &Named { entity, weight, own } in &*entities {
+            let entity = self.graph.entity(entity);
             visits += entity.holders.len();
             if visits > visits_max {
                 return;
             }
-            let others = entity.weight() - self.mention_weight(id, slot);
+            let others = entity.weight() - own;
+            if weight / sum / others < NAMESAKE_PART_MIN {
+                continue;
+            }
             let holders = entity.holders.iter();
             for holder in holders.filter(|holder| holder.slot != slot && (self.visible)(holder.slot)) {
                 give(holder.slot, weight / sum * mention_weight(holder.count) / others);
             }
         }
-    }
-
-    fn mention_weight(&self, id: HubId, slot: Slot) -> f64 {
-        let holders = &self.graph.entity(id).holders;
-        let at = holders
-            .binary_search_by_key(&slot, |holder| holder.slot)
-            .expect("who mentions it is among its holders");
-        mention_weight(holders[at].count)
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::Slot;
 use crate::id::{MemoryId, Timestamp};
+use crate::kernels::prefetch;
 use crate::learned::Learned;
 use crate::lexicon::Posting;
 use crate::ragged::Ragged;
@@ -451,6 +452,21 @@ impl Graph {
     /// Links that lead to a memory, ordered by source, then kind.
     pub fn incoming(&self, slot: Slot) -> &[Edge] {
         self.incoming.get(slot)
+    }
+
+    /// Asks the processor to fetch where it stands what a memory is associated with.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: Slot) {
+        self.around.get(slot as usize).map(std::slice::from_ref).into_iter().for_each(prefetch);
+        [&self.out, &self.incoming].into_iter().for_each(|edges| edges.prefetch(slot));
+        self.entities_of.prefetch(slot);
+    }
+
+    /// Asks the processor to fetch the links and names of a memory.
+    #[inline]
+    pub(crate) fn prefetch_lists(&self, slot: Slot) {
+        [&self.out, &self.incoming].into_iter().for_each(|edges| edges.prefetch_list(slot));
+        self.entities_of.prefetch_list(slot);
     }
 
     /// Bytes that it takes, without what an allocator adds, and without what use has taught.

@@ -61,7 +61,7 @@ pub struct HnswParams {
 
 impl Default for HnswParams {
     fn default() -> Self {
-        Self { m: 32, ef_construction: 400, ef_search: 200 }
+        Self { m: 16, ef_construction: 200, ef_search: 100 }
     }
 }
 

@@ -2,6 +2,7 @@
 //! holds it. Places that a list leaves are used by the next of that size.
 
 use crate::Slot;
+use crate::kernels::prefetch;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Row {
@@ -34,6 +35,18 @@ impl<T: Copy + Default> Ragged<T> {
     pub(crate) fn get(&self, slot: Slot) -> &[T] {
         let Row { start, len } = self.rows.get(slot as usize).copied().unwrap_or_default();
         &self.places[start as usize..(start + len) as usize]
+    }
+
+    /// Asks the processor to fetch where the list of a slot lies.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: Slot) {
+        self.rows.get(slot as usize).map(std::slice::from_ref).into_iter().for_each(prefetch);
+    }
+
+    /// Asks the processor to fetch the list of a slot.
+    #[inline]
+    pub(crate) fn prefetch_list(&self, slot: Slot) {
+        prefetch(self.get(slot));
     }
 
     /// Puts an item into the list of a slot, at a place within it or at its end.

@@ -9,7 +9,9 @@ use crate::state::SpaceState;
 
 /// Whether activation may reach a memory: one that the recall sees, in a tier that is not left out.
 pub(super) fn reaches(state: &SpaceState, options: &RecallOptions, slot: Slot) -> bool {
-    state.is_visible(slot, options.now, options.as_of) && state.hops_of(slot) > 0
+    // Where no tier is left out, its record need not be read.
+    state.is_visible(slot, options.now, options.as_of)
+        && (!state.hops().contains(&0) || state.hops_of(slot) > 0)
 }
 
 /// Whether a tier with memories is left out.

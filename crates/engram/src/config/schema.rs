@@ -346,11 +346,11 @@ settings! {
     /// The index over vectors (HNSW). Changing `M` or `ef_construction` rebuilds it in the background while the old one serves.
     hnsw_index: HnswIndex {
         /// Neighbours of a vector in the index; 16 to 32 is usual. More finds more and takes more memory.
-        m as "M": usize = whole(4, 128, ""), |_| 32;
+        m as "M": usize = whole(4, 128, ""), |_| 16;
         /// Candidates weighed when a vector is added; 200 to 400 is usual. More finds more and stores slower.
-        ef_construction: usize = whole(8, 4096, ""), |_| 400;
+        ef_construction: usize = whole(8, 4096, ""), |_| 200;
         /// Candidates weighed when a cue is looked up; 100 to 200 is usual. More finds more and recalls slower.
-        ef_search: usize = whole(1, 4096, ""), |_| 200;
+        ef_search: usize = whole(1, 4096, ""), |_| 100;
     }
     /// How activation spreads from what a cue finds to what is associated with it.
     activation: Activation {
