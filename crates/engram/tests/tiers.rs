@@ -9,6 +9,7 @@ use engram::{
 };
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const MEMORIES: usize = 300;
@@ -120,6 +121,69 @@ fn memories_are_the_same_in_every_tier_and_after_a_restart() {
     let (_engine, space) = open(options(data.path(), Some(cold.path())));
     assert_eq!(space.dump(), dump);
     (0..MEMORIES).for_each(|at| check(&space, at));
+}
+
+/// Payloads move all the while: up as they are asked for, down as others come, and out of files that are mostly empty.
+#[test]
+fn recalls_find_every_payload_while_payloads_move() {
+    let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, space) = open(options(data.path(), Some(cold.path())));
+    // A turn for some at a time makes many small files.
+    for some in (0..MEMORIES).collect::<Vec<_>>().chunks(10) {
+        space.store(some.iter().map(|&at| memory(at)).collect(), &StoreOptions::default()).unwrap();
+        engine.work_off();
+    }
+    let (begun, ended) = (space.cold_files(), AtomicBool::new(false));
+    let gone = || {
+        let now = space.cold_files();
+        begun.iter().filter(|(name, _)| now.iter().all(|(other, _)| other != name)).count()
+    };
+    std::thread::scope(|scope| {
+        let recalls = |seed| {
+            let (space, gone) = (&space, &gone);
+            move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for round in 0..20_000 {
+                    // Until much has moved.
+                    if round % 400 == 399 && gone() > 5 {
+                        break;
+                    }
+                    let at = random.usize(..MEMORIES);
+                    let found = recall(space, at);
+                    assert_eq!(found.hits[0].memory.id, id(at));
+                    for hit in &found.hits {
+                        let at = hit.memory.metadata["day"].as_u64().unwrap() as usize;
+                        let payload = (&hit.memory.content, &hit.memory.embedding);
+                        assert_eq!(payload, (&memory(at).content, &memory(at).embedding), "{at}");
+                    }
+                }
+            }
+        };
+        let recalling = [1, 2, 3].map(|seed| scope.spawn(recalls(seed)));
+        let (engine, space, ended) = (&engine, &space, &ended);
+        scope.spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                engine.work_off();
+            }
+        });
+        // Versions that take the place of others empty files, too.
+        scope.spawn(move || {
+            let mut random = fastrand::Rng::with_seed(4);
+            while !ended.load(Ordering::Relaxed) {
+                let at = random.usize(..MEMORIES);
+                let patch = NewMemory { confidence: Some(random.f32()), ..NewMemory::default() };
+                match space.patch(&id(at), patch) {
+                    // What it was brought for has left again before it was decided.
+                    Err(error) if error.kind() == ErrorKind::Busy => {}
+                    other => drop(other.unwrap()),
+                }
+            }
+        });
+        let failed = recalling.map(|thread| thread.join().is_err());
+        ended.store(true, Ordering::Relaxed);
+        assert_eq!(failed, [false; 3]);
+    });
+    assert!(gone() > 5, "{} files of {}", gone(), begun.len());
 }
 
 #[test]
