@@ -7,6 +7,7 @@ use crate::deletion::DELETED;
 use crate::error::{Error, ErrorKind, Result};
 use crate::idle::{self, Idle, look_regularly};
 use crate::jobs::{self, Consolidations};
+use crate::load::{Load, PAUSE_MAX};
 use crate::pool::Pool;
 use crate::receipt::Receipt;
 use crate::recovery::recover;
@@ -118,6 +119,8 @@ pub struct Options {
     /// How long the cold tier is left alone after it could not be reached, and payloads where they are after they could not
     /// be moved.
     pub retry_after: Duration,
+    /// The longest pause between two steps of a move of payloads while as many operations are under way as there are cores.
+    pub move_pause_max: Duration,
     /// Bytes of payloads from which on a checkpoint puts them into segments instead of itself.
     pub settled_bytes_min: u64,
     /// Hops that activation may take through the memories of each tier, hot, warm and cold; 0 leaves a tier out.
@@ -162,6 +165,7 @@ impl Options {
             warm_bytes_max: u64::MAX,
             cold: None,
             retry_after: Duration::from_secs(5),
+            move_pause_max: PAUSE_MAX,
             settled_bytes_min: SETTLED_BYTES_MIN,
             hops: [3, 2, 1],
             spaces_open_max: idle::OPEN_MAX,
@@ -253,6 +257,7 @@ pub(crate) struct Shared {
     /// Whether it was said that the file system has no direct I/O.
     told_of_direct_io: AtomicBool,
     pub(crate) tiers: Tiers,
+    pub(crate) load: Load,
     /// Whether cold files of erased spaces are still to be deleted.
     pub(crate) has_erased: Mutex<bool>,
     /// Ordered, so that closing them does the same in every run.
@@ -324,11 +329,14 @@ impl Engine {
         let pool = Pool::new(options.result_pool_size, options.result_pool_capacity);
         let turnstile = Turnstile::new(options.recalls_at_once);
         let tiers = Tiers::new(&options);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let load = Load::new(cores, options.move_pause_max);
         let shared = Arc::new(Shared {
             options,
             pool,
             turnstile,
             tiers,
+            load,
             jobs: Jobs::default(),
             consolidations: Consolidations::default(),
             idle: Idle::default(),
@@ -585,8 +593,13 @@ pub(crate) fn close_space(space: &Space) -> Result<()> {
 }
 
 impl Shared {
+    /// Whether the engine was closed, or is about to be.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.lock()
+    }
+
     fn check_open(&self) -> Result<()> {
-        if *self.closed.lock() {
+        if self.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the engine is closed; open the folder again"));
         }
         Ok(())

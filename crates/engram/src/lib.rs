@@ -29,6 +29,7 @@ mod engine;
 mod error;
 mod idle;
 mod jobs;
+mod load;
 mod pool;
 mod receipt;
 mod recovery;

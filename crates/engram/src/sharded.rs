@@ -25,7 +25,7 @@ const MEETINGS: u32 = 100;
 /// Alone on its cache line, and on the one that processors fetch with it.
 #[derive(Default)]
 #[repr(align(128))]
-struct Padded<T>(T);
+pub(crate) struct Padded<T>(pub(crate) T);
 
 /// What a thread passes by to read.
 type Gate = Padded<RwLock<()>>;
@@ -157,7 +157,7 @@ impl<T> DerefMut for WriteGuard<'_, T> {
 }
 
 /// Threads by the order in which they first came here.
-fn number_of_thread() -> usize {
+pub(crate) fn number_of_thread() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed));
     NUMBER.with(|number| *number)

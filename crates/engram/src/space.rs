@@ -288,6 +288,7 @@ impl Space {
     /// with other values it is a conflict, unless `replace`. When it returns, every recall sees them, and under
     /// `SyncMode::Always` they are on disk.
     pub fn store(self: &Arc<Self>, memories: Vec<NewMemory>, options: &StoreOptions) -> Result<Stored> {
+        let _under_way = self.shared.load.begin();
         memories.iter().try_for_each(NewMemory::check)?;
         let mut seen = HashMap::new();
         for (at, memory) in memories.iter().enumerate() {
@@ -397,6 +398,7 @@ impl Space {
     /// Memories that pass, in order of arrival, from after `after` on.
     pub fn list(&self, filter: &Filter, after: Option<u64>, limit: usize) -> Result<Page> {
         filter.check()?;
+        let _under_way = self.shared.load.begin();
         let state = self.read();
         let mut passing =
             state.in_order(after).filter(|(_, slot)| filter.passes(state.record(*slot).facts()));
@@ -411,7 +413,7 @@ impl Space {
 
     /// What a cue brings to mind. Never waits for index building; costs well under a millisecond at 20,000 memories.
     pub fn recall(&self, cue: &Cue, options: &RecallOptions) -> Result<Recalled> {
-        let inside = self.shared.turnstile.enter();
+        let computes = (self.shared.load.begin(), self.shared.turnstile.enter());
         let mut work = self.shared.pool.take();
         let state = self.read();
         let found = recall::recall_into(&state, cue, options, &mut work.scratch, &mut work.answer);
@@ -458,7 +460,8 @@ impl Space {
         let Answer { abstain, activated, truncated, .. } = work.answer;
         drop(state);
         self.shared.pool.give(work);
-        drop(inside);
+        // What waits for the cold tier needs no processor.
+        drop(computes);
         let mut recalled = Recalled { hits, abstain, activated, truncated };
         self.fill(&mut recalled, seen);
         Ok(recalled)
@@ -467,7 +470,7 @@ impl Space {
     /// Spreads activation and says where it lies. Of the options, `limit`, `filter`, `now`, `as_of`, `budget` and
     /// `exact` count.
     pub fn activate(&self, from: &ActivateFrom, options: &RecallOptions) -> Result<Activated> {
-        let _inside = self.shared.turnstile.enter();
+        let _computes = (self.shared.load.begin(), self.shared.turnstile.enter());
         let mut work = self.shared.pool.take();
         let state = self.read();
         let seeds = match from {

@@ -1,7 +1,8 @@
 //! Where payloads lie, and who decides. Stored payloads are hot; a checkpoint of a large space gives them a home in a
 //! segment, and what no longer fits into the hot tier leaves memory, the coolest first. What does not fit into the warm tier
 //! moves to the cold one. A move is: copy, sync, commit in the log (`Change::Moved`), and only then delete; so a payload is
-//! always in one place at least that the log names. All of it happens in the background, some payloads at a time.
+//! always in one place at least that the log names. All of it happens in the background, some payloads at a time, with
+//! pauses while callers need the processor (`load`).
 
 use crate::clock::Stopwatch;
 use crate::cold::{Cold, row_of};
@@ -29,6 +30,8 @@ const SEGMENT_BYTES: u64 = 128 << 20;
 const TURN_BYTES: u64 = 32 << 20;
 /// Rows of a cold file.
 const COLD_ROWS_MAX: usize = 16_384;
+/// A tier may be so much larger than it should be, in parts of its size, before moves out of it go on whatever the load.
+const EXCESS: u64 = 10;
 /// Payloads that change their place under one write lock.
 const LOCKED_PAYLOADS: usize = 128;
 /// Payloads that are copied under one read lock.
@@ -137,6 +140,16 @@ impl Tiers {
         self.bytes(Tier::Warm) > self.warm_bytes_max
             && self.cold.as_ref().is_some_and(Cold::is_there)
             && !self.has_just_failed(Tier::Warm)
+    }
+
+    /// Whether a tier holds so much more than it should that its moves cannot wait.
+    fn is_far_over(&self, tier: Tier) -> bool {
+        let max = match tier {
+            Tier::Hot => self.hot_bytes_max,
+            Tier::Warm => self.warm_bytes_max,
+            Tier::Cold => return false,
+        };
+        self.bytes(tier) > max.saturating_add(max / EXCESS)
     }
 
     /// Whether a tier holds more than it should, and the next can take it, as far as is known.
@@ -317,6 +330,12 @@ impl Space {
         tiers.clock.set_memories(tiers.memories.fetch_add(more, Ordering::Relaxed).wrapping_add(more));
     }
 
+    /// Waits between two steps of a move while callers need the processor: not where a tier is far too full, nor at the end.
+    fn pause(&self, tier: Tier) {
+        let Shared { load, tiers, .. } = &*self.shared;
+        load.pause(|| tiers.is_far_over(tier) || self.shared.is_closed());
+    }
+
     /// Gives a home to every payload that has none.
     pub(crate) fn settle_all(&self) -> Result<()> {
         self.settle_where(|_, home| home == Home::Log)
@@ -351,21 +370,23 @@ impl Space {
             if slots.is_empty() {
                 return Ok(());
             }
-            self.settle(&slots)?;
+            // What a checkpoint waits for is no move.
+            self.settle(&slots, || ())?;
             if bytes < SEGMENT_BYTES {
                 return Ok(());
             }
         }
     }
 
-    /// Writes payloads that are at hand into a new segment, which is their home from then on.
-    fn settle(&self, slots: &[Slot]) -> Result<()> {
+    /// Writes payloads that are at hand into a new segment, which is their home from then on. Pauses between its steps.
+    fn settle(&self, slots: &[Slot], pause: impl Fn()) -> Result<()> {
         let mut placing = self.placing.lock();
         self.check_open()?;
         let number = placing.next;
         let mut writer = SegmentWriter::create(self.shared.options.vfs.clone(), &self.dir, number)?;
         let mut moves = Vec::new();
         for some in slots.chunks(COPIED_PAYLOADS) {
+            pause();
             let state = self.read();
             for &slot in some {
                 moves.extend(copied(&state, slot, number, &mut writer)?);
@@ -419,9 +440,11 @@ impl Space {
             let home = |slot: Slot| state.get(slot).map(|record| record.home());
             victims.iter().map(|(_, slot)| *slot).filter(|&slot| home(slot) == Some(Home::Log)).collect()
         };
-        let settled = if homeless.is_empty() { Ok(()) } else { self.settle(&homeless) };
+        let pause = || self.pause(Tier::Hot);
+        let settled = if homeless.is_empty() { Ok(()) } else { self.settle(&homeless, pause) };
         let mut evicted = 0;
         for some in victims.chunks(LOCKED_PAYLOADS) {
+            pause();
             let mut state = self.write();
             for &(heat, slot) in some {
                 if state.evict(slot) {
@@ -469,6 +492,7 @@ impl Space {
         cold.check()?;
         let mut found = Vec::new();
         for some in slots.chunks(COPIED_PAYLOADS) {
+            self.pause(Tier::Warm);
             let state = self.read();
             let is_there = |slot: &&Slot| state.get(**slot).is_some();
             found.extend(some.iter().filter(is_there).map(|&slot| look(&state, slot)));
@@ -533,7 +557,7 @@ impl Space {
         let used = self.read().use_of_region(number);
         if used.memories > 0 && used.memories < entries / 2 {
             let slots = self.read().slots_in_region(number);
-            self.settle(&slots)?;
+            self.settle(&slots, || self.pause(Tier::Warm))?;
         }
         if self.read().use_of_region(number).memories == 0 {
             self.remove_segment(number)?;
@@ -620,6 +644,8 @@ impl Space {
     pub(crate) fn bring_wanted(&self) {
         let wanted = std::mem::take(&mut *self.wanted.lock());
         for some in wanted.chunks(LOCKED_PAYLOADS) {
+            // Never urgent: what is not brought yet is read where it is.
+            self.pause(Tier::Cold);
             let found = {
                 let state = self.read();
                 let is_current = |wanted: &&Wanted| {
