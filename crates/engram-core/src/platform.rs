@@ -1,4 +1,6 @@
-//! Memory straight from the platform: zeroed blocks that start on a cache line, and large ones on huge pages where asked.
+//! Memory straight from the platform: zeroed blocks that start on a cache line, large ones on huge pages where asked, and
+//! some in files that the caller lends. A file takes all the room of its block at once: where there is none, that is an error
+//! here, and no signal later, when the memory is touched.
 #![expect(
     unsafe_code,
     reason = "allocation and the platform's own calls; a block behaves like a boxed slice"
@@ -6,6 +8,8 @@
 
 use bytemuck::Pod;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fs::File;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -38,6 +42,73 @@ pub fn return_unused() {
     }
 }
 
+/// Lends files that blocks lie in.
+pub struct BlockFiles {
+    /// An empty file that nobody else has, and that is gone when it is no longer used.
+    pub open: Box<dyn Fn() -> io::Result<File> + Send + Sync>,
+    /// Is told how each block came out: of those that failed, why they lie in the memory of the process instead.
+    pub note: Box<dyn Fn(io::Result<()>) + Send + Sync>,
+}
+
+impl BlockFiles {
+    /// A block in a file, or in the memory of the process where that failed.
+    pub(crate) fn block<T: Pod>(&self, len: usize, paging: Paging) -> Block<T> {
+        match (self.open)().and_then(|file| Block::in_file(len, paging, &file)) {
+            Ok(block) => {
+                (self.note)(Ok(()));
+                block
+            }
+            Err(error) => {
+                (self.note)(Err(error));
+                Block::zeroed(len, paging)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for BlockFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockFiles").finish_non_exhaustive()
+    }
+}
+
+/// The bytes that a file system may take in memory, if this file lies in one that is memory; `u64::MAX` where nothing bounds
+/// it.
+#[cfg(target_os = "linux")]
+pub fn memory_file_system_bytes(file: &File) -> io::Result<Option<u64>> {
+    use std::os::fd::AsRawFd;
+    /// Of tmpfs, and of ramfs, as in linux/magic.h.
+    const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+    let mut found = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the descriptor is open, and there is room for the answer.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeros are a valid answer, and the call has filled it.
+    let found = unsafe { found.assume_init() };
+    let bytes = found.f_blocks * found.f_bsize as u64;
+    // The type of the field differs between platforms, its low 32 bits do not.
+    Ok(IN_MEMORY.contains(&(found.f_type as u32)).then_some(if bytes > 0 { bytes } else { u64::MAX }))
+}
+
+/// The same where it cannot be told.
+#[cfg(not(target_os = "linux"))]
+pub fn memory_file_system_bytes(_: &File) -> io::Result<Option<u64>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Gives a file so many bytes of room, all of it at once.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, bytes: usize) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let bytes = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open; no memory is passed.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
 /// A block of zeros at first, of a fixed length. Untouched pages of a large one take no memory.
 pub(crate) struct Block<T> {
     start: NonNull<T>,
@@ -66,6 +137,37 @@ impl<T: Pod> Block<T> {
         // SAFETY: the size is not zero.
         let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
         Self { start: start.cast(), len, mapped_bytes: 0 }
+    }
+
+    /// A block of `len` zeros in an empty file, which nobody else may change.
+    #[cfg(target_os = "linux")]
+    fn in_file(len: usize, paging: Paging, file: &File) -> io::Result<Self> {
+        use std::os::fd::AsRawFd;
+        let bytes = Self::layout(len).size();
+        if bytes == 0 {
+            return Ok(Self { start: NonNull::dangling(), len, mapped_bytes: 0 });
+        }
+        file.set_len(bytes as u64)?;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping wherever the system likes, of a file that is as long. It begins on a page.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast::<u8>()).expect("the system maps nothing at 0 unless asked to");
+        let block = Self { start: start.cast(), len, mapped_bytes: bytes };
+        if paging == Paging::Huge {
+            advise_huge(start, bytes);
+        }
+        reserve(file, bytes)?;
+        Ok(block)
+    }
+
+    /// Elsewhere a file cannot promise its room.
+    #[cfg(not(target_os = "linux"))]
+    fn in_file(_: usize, _: Paging, _: &File) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn layout(len: usize) -> Layout {
@@ -133,12 +235,18 @@ fn map(bytes: usize, paging: Paging) -> Option<(NonNull<u8>, usize)> {
             unmap(part, bytes);
         }
     }
-    // SAFETY: the range is ours; advice changes nothing that can be seen. Where it is not taken, pages are ordinary.
     #[cfg(target_os = "linux")]
+    advise_huge(start, bytes);
+    Some((start, bytes))
+}
+
+/// Asks for huge pages in a range that is mapped.
+#[cfg(target_os = "linux")]
+fn advise_huge(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the range is ours; advice changes nothing that can be seen. Where it is not taken, pages are ordinary.
     unsafe {
         libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
     }
-    Some((start, bytes))
 }
 
 #[cfg(not(unix))]
@@ -150,7 +258,7 @@ fn map(_: usize, _: Paging) -> Option<(NonNull<u8>, usize)> {
 fn unmap(start: NonNull<u8>, bytes: usize) {
     // SAFETY: the range is part of a mapping of ours, and is not used any more.
     let result = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
-    debug_assert_eq!(result, 0, "whole huge pages of a mapping of ours");
+    debug_assert_eq!(result, 0, "whole pages of a mapping of ours");
 }
 
 #[cfg(not(unix))]
@@ -192,6 +300,51 @@ mod tests {
             let flags = flags_of(block.as_ptr().addr());
             assert_eq!(flags.iter().any(|flag| flag == "hg" || flag == "ht"), asks, "{paging:?}: {flags:?}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn blocks_lie_in_the_files_that_are_lent() {
+        let folder = std::env::temp_dir().join(format!("engram-blocks-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("file");
+        let own = file.clone();
+        let open = move || {
+            let file = File::options().read(true).write(true).create_new(true).open(&own)?;
+            std::fs::remove_file(&own)?;
+            Ok(file)
+        };
+        let files = BlockFiles { open: Box::new(open), note: Box::new(|outcome| outcome.unwrap()) };
+        for (paging, len) in [(Paging::Ordinary, 0), (Paging::Ordinary, 3), (Paging::Huge, 5 << 20)] {
+            let mut block: Block<u32> = files.block(len, paging);
+            assert_eq!(block.len(), len);
+            assert!(len == 0 || block.as_ptr().addr().is_multiple_of(LINE_BYTES));
+            assert!(block.iter().all(|&number| number == 0));
+            block.fill(7);
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            let line = maps.lines().find(|line| line.contains(file.to_str().unwrap()));
+            let starts_here = |line: &str| line.starts_with(&format!("{:x}-", block.as_ptr().addr()));
+            assert_eq!(line.is_some_and(starts_here), len > 0, "{line:?}");
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(!maps.contains(file.to_str().unwrap()), "what is dropped gives its room back");
+        std::fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_block_that_no_file_has_room_for_lies_in_the_memory_of_the_process() {
+        let refused = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = refused.clone();
+        let note = move |outcome: io::Result<()>| {
+            assert!(outcome.is_err());
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        };
+        // A file that cannot be written has no room, either.
+        let open = || File::open("Cargo.toml");
+        let files = BlockFiles { open: Box::new(open), note: Box::new(note) };
+        let mut block: Block<u32> = files.block(1000, Paging::Ordinary);
+        block.fill(7);
+        assert_eq!(refused.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 
     #[test]

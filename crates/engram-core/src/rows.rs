@@ -2,8 +2,9 @@
 //! copies more than a small first block, and what is not used of the last one takes no memory.
 
 use crate::Slot;
-use crate::platform::{Block, Paging};
+use crate::platform::{Block, BlockFiles, Paging};
 use bytemuck::Pod;
+use std::sync::Arc;
 
 /// Bytes of a full block, about: a power of two of rows.
 const BLOCK_BYTES: usize = 32 << 20;
@@ -12,6 +13,8 @@ const BLOCK_BYTES: usize = 32 << 20;
 pub(crate) struct Rows<T> {
     width: usize,
     paging: Paging,
+    /// What the blocks lie in; none: the memory of the process.
+    files: Option<Arc<BlockFiles>>,
     /// Rows there are.
     len: usize,
     /// A full block has 1 << block_bits rows.
@@ -22,10 +25,15 @@ pub(crate) struct Rows<T> {
 
 impl<T: Pod> Rows<T> {
     pub(crate) fn new(width: usize, paging: Paging) -> Self {
+        Self::in_files(width, paging, None)
+    }
+
+    pub(crate) fn in_files(width: usize, paging: Paging, files: Option<Arc<BlockFiles>>) -> Self {
         let row_bytes = (width * size_of::<T>()).max(1);
         Self {
             width,
             paging,
+            files,
             len: 0,
             block_bits: (BLOCK_BYTES / row_bytes).max(1).ilog2(),
             blocks: Vec::new(),
@@ -55,16 +63,23 @@ impl<T: Pod> Rows<T> {
         let full = 1 << self.block_bits;
         let first = self.blocks.first().map_or(0, |block| block.len() / self.width);
         if first < full && first < len {
-            let mut block = Block::zeroed(len.next_power_of_two().min(full) * self.width, self.paging);
+            let mut block = self.block(len.next_power_of_two().min(full));
             if let Some(old) = self.blocks.pop() {
                 block[..old.len()].copy_from_slice(&old);
             }
             self.blocks.push(block);
         }
         while self.blocks.len() << self.block_bits < len {
-            self.blocks.push(Block::zeroed(full * self.width, self.paging));
+            self.blocks.push(self.block(full));
         }
         self.len = len;
+    }
+
+    fn block(&self, rows: usize) -> Block<T> {
+        match &self.files {
+            Some(files) => files.block(rows * self.width, self.paging),
+            None => Block::zeroed(rows * self.width, self.paging),
+        }
     }
 
     #[inline]
@@ -82,7 +97,7 @@ impl<T: Pod> Rows<T> {
 
 impl<T: Pod> Clone for Rows<T> {
     fn clone(&self) -> Self {
-        let mut rows = Self::new(self.width, self.paging);
+        let mut rows = Self::in_files(self.width, self.paging, self.files.clone());
         rows.grow(self.len);
         for (block, own) in rows.blocks.iter_mut().zip(&self.blocks) {
             let len = block.len().min(own.len());

@@ -18,11 +18,13 @@ use crate::learned::{LastUse, Row, TOGETHER_MAX, Used, one_more_trial};
 use crate::lexicon::{Language, Lexicon, TermList};
 use crate::memory::{Link, Memory};
 use crate::payloads::{Heat, Home, Moves, Regions};
+use crate::platform::BlockFiles;
 use crate::speech::Speeches;
 use crate::vector::{Vectors, check_embedding, unit};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 mod numbers;
@@ -253,6 +255,8 @@ pub struct SpaceState {
     payloads: Payloads,
     /// Hops that activation may take through the memories of each tier; 0 leaves it out.
     hops: [u8; 3],
+    /// What the rows of hot vectors lie in; none: the memory of the process.
+    row_files: Option<Arc<BlockFiles>>,
     /// By slot: 1 / length of the sum of the unit vectors of a memory and its neighbours in context.
     window_scales: Vec<f32>,
     index: Hnsw,
@@ -283,6 +287,7 @@ impl SpaceState {
             regions: Regions::default(),
             payloads: Payloads::default(),
             hops: [3, 2, 1],
+            row_files: None,
             window_scales: Vec::new(),
             index: Hnsw::new(params),
             unindexed: BTreeSet::new(),
@@ -338,7 +343,8 @@ impl SpaceState {
             settings.embedder = Some(Embedder::BUILTIN);
         }
         if let (Some(dimensions), None) = (settings.embedder.and_then(Embedder::dimensions), &self.vectors) {
-            let mut vectors = Vectors::new(dimensions, self.index.tuning().paging);
+            let paging = self.index.tuning().paging;
+            let mut vectors = Vectors::in_files(dimensions, paging, self.row_files.clone());
             *vectors.regions_mut() = self.regions.clone();
             self.vectors = Some(vectors);
         }

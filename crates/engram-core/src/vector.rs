@@ -9,8 +9,10 @@ use crate::error::{Error, Result};
 use crate::kernels::{CodeLine, CueLine, LINE_NUMBERS, dot, dot_coarse, dot_code, halve, prefetch, widen};
 use crate::limits::DIMENSIONS_MAX;
 use crate::payloads::Regions;
+use crate::platform::BlockFiles;
 pub use crate::platform::Paging;
 use crate::rows::Rows;
+use std::sync::Arc;
 
 /// Checks a caller's vector: 1 to 4096 finite numbers whose length is neither 0 nor beyond f32.
 pub fn check_embedding(embedding: &[f32]) -> Result<()> {
@@ -222,9 +224,14 @@ const COARSE_ERROR_MAX: f64 = 0.01;
 impl Vectors {
     /// An empty array of rows of `dimensions` (1 to 4096) numbers.
     pub fn new(dimensions: usize, paging: Paging) -> Self {
+        Self::in_files(dimensions, paging, None)
+    }
+
+    /// The same, with the rows in files, where there are any.
+    pub(crate) fn in_files(dimensions: usize, paging: Paging, files: Option<Arc<BlockFiles>>) -> Self {
         assert!((1..=DIMENSIONS_MAX).contains(&dimensions), "checked when the space was made");
         Self {
-            rows: Rows::new(dimensions, paging),
+            rows: Rows::in_files(dimensions, paging, files),
             free: Vec::new(),
             places: Vec::new(),
             regions: Regions::default(),

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::{AvxVersion, Config};
 use crate::deletion::DELETED;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hot_dir;
 use crate::idle::{self, Idle, look_regularly};
 use crate::jobs::{self, Consolidations};
 use crate::load::{Load, PAUSE_MAX};
@@ -19,6 +20,7 @@ use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write
 use engram_core::hnsw::{HnswParams, Tuning};
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::kernels::{self, Simd};
+use engram_core::platform::BlockFiles;
 use engram_core::vector::Paging;
 use engram_storage::cold::{ColdOptions, ColdStore, Compression};
 use engram_storage::{
@@ -112,6 +114,8 @@ pub struct Options {
     pub log_direct_io: bool,
     /// Bytes of payloads that stay in memory, of all spaces together. What they need beside is not counted.
     pub hot_bytes_max: u64,
+    /// A folder, on a tmpfs, for the vectors among them; none: the memory of the process.
+    pub hot_dir: Option<PathBuf>,
     /// Bytes of payloads that stay on disk beside those that are in memory, where there is a cold tier.
     pub warm_bytes_max: u64,
     /// Where what does not fit is kept; none: on disk, however much it is.
@@ -162,6 +166,7 @@ impl Options {
             log_buffer_bytes: LOG_BUFFER_BYTES,
             log_direct_io: false,
             hot_bytes_max: u64::MAX,
+            hot_dir: None,
             warm_bytes_max: u64::MAX,
             cold: None,
             retry_after: Duration::from_secs(5),
@@ -190,6 +195,7 @@ impl Options {
             log_buffer_bytes: config.wal.buffer_size_mb << 20,
             log_direct_io: config.wal.use_direct_io,
             hot_bytes_max: config.storage.hot_tier_size_mb << 20,
+            hot_dir: Some(config.storage.hot_tier_dir.clone()).filter(|dir| !dir.as_os_str().is_empty()),
             warm_bytes_max: config.storage.warm_tier_size_mb << 20,
             cold: cold_store(config)?,
             hops: config.activation.visit_budget_per_tier.hops(),
@@ -258,6 +264,8 @@ pub(crate) struct Shared {
     told_of_direct_io: AtomicBool,
     pub(crate) tiers: Tiers,
     pub(crate) load: Load,
+    /// What hot vectors lie in; none: the memory of the process.
+    pub(crate) hot_files: Option<Arc<BlockFiles>>,
     /// Whether cold files of erased spaces are still to be deleted.
     pub(crate) has_erased: Mutex<bool>,
     /// Ordered, so that closing them does the same in every run.
@@ -329,6 +337,8 @@ impl Engine {
         let pool = Pool::new(options.result_pool_size, options.result_pool_capacity);
         let turnstile = Turnstile::new(options.recalls_at_once);
         let tiers = Tiers::new(&options);
+        let hot_files = options.hot_dir.as_ref().map(|dir| hot_dir::block_files(dir, options.hot_bytes_max));
+        let hot_files = hot_files.transpose()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let load = Load::new(cores, options.move_pause_max);
         let shared = Arc::new(Shared {
@@ -337,6 +347,7 @@ impl Engine {
             turnstile,
             tiers,
             load,
+            hot_files,
             jobs: Jobs::default(),
             consolidations: Consolidations::default(),
             idle: Idle::default(),

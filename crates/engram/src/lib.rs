@@ -27,6 +27,7 @@ mod consolidation;
 mod deletion;
 mod engine;
 mod error;
+mod hot_dir;
 mod idle;
 mod jobs;
 mod load;

@@ -36,6 +36,9 @@ pub(crate) fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
     let mut state = SpaceState::tuned(shared.options.hnsw, shared.options.tuning);
     state.share_heat(shared.tiers.clock.clone());
     state.set_hops(shared.options.hops);
+    if let Some(files) = &shared.hot_files {
+        state.keep_rows_in(files.clone());
+    }
     let vfs = &*shared.options.vfs;
     if held(vfs, &dir)? == Held::Nothing {
         let placing = Placing::default();

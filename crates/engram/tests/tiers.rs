@@ -186,6 +186,65 @@ fn recalls_find_every_payload_while_payloads_move() {
     assert!(gone() > 5, "{} files of {}", gone(), begun.len());
 }
 
+/// Bytes of this process that are mapped to files of a folder.
+#[cfg(target_os = "linux")]
+fn mapped_bytes(folder: &Path) -> u64 {
+    let number = |hex: &str| u64::from_str_radix(hex, 16).unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let lines = maps.lines().filter(|line| line.contains(folder.to_str().unwrap()));
+    let range = |line: &str| {
+        let (from, to) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        number(to) - number(from)
+    };
+    lines.map(range).sum()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn hot_vectors_lie_in_the_folder_that_is_named() {
+    let (data, twin_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shm = Path::new("/dev/shm");
+    let fast = tempfile::tempdir_in(if shm.is_dir() { shm } else { data.path() }).unwrap();
+    let left = fast.path().join("engram-1-0.hot");
+    std::fs::write(&left, "").unwrap();
+    let plain = |dir: &Path| Options { background_threads: 0, settled_bytes_min: 1, ..Options::new(dir) };
+    let on_fast = || Options { hot_dir: Some(fast.path().into()), ..plain(data.path()) };
+    let (engine, space) = filled(on_fast());
+    let (_twin, twin) = filled(plain(twin_dir.path()));
+    let row_bytes = 4 * DIMENSIONS as u64;
+    let (least, most) = (row_bytes * MEMORIES as u64, row_bytes * 2 * MEMORIES as u64);
+    assert!((least..=most).contains(&mapped_bytes(fast.path())), "{}", mapped_bytes(fast.path()));
+    let is_empty = || std::fs::read_dir(fast.path()).unwrap().next().is_none();
+    assert!(is_empty(), "not even what a crash left is there");
+    for at in 0..MEMORIES {
+        check(&space, at);
+        assert_eq!(recall(&space, at).hits[0].memory.embedding, recall(&twin, at).hits[0].memory.embedding);
+    }
+    engine.close().unwrap();
+    drop((engine, space));
+    assert_eq!(mapped_bytes(fast.path()), 0);
+    let (engine, space) = open(on_fast());
+    (0..MEMORIES).for_each(|at| check(&space, at));
+    assert!((least..=most).contains(&mapped_bytes(fast.path())) && is_empty());
+    // What finds no room there lies elsewhere, and nobody notices.
+    let path = fast.path().to_path_buf();
+    fast.close().unwrap();
+    for some in (MEMORIES..2 * MEMORIES).collect::<Vec<_>>().chunks(100) {
+        space.store(some.iter().map(|&at| memory(at)).collect(), &StoreOptions::default()).unwrap();
+    }
+    engine.work_off();
+    (0..2 * MEMORIES).for_each(|at| check(&space, at));
+    assert_eq!(mapped_bytes(&path), 0);
+    drop((engine, space));
+    let file = data.path().join("a file");
+    std::fs::write(&file, "").unwrap();
+    for folder in [path, file, "/proc".into()] {
+        let error = Engine::open(Options { hot_dir: Some(folder), ..plain(data.path()) }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("mount -t tmpfs"), "{error}");
+    }
+}
+
 #[test]
 fn what_is_fetched_often_is_hot() {
     let (data, cold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -6,6 +6,7 @@ use crate::Slot;
 use crate::lexicon::TermList;
 use crate::memory::Memory;
 use crate::payloads::{Away, Heat, HeatClock, Home, Move, Moves, Region, Tier};
+use crate::platform::BlockFiles;
 use crate::vector::RowAt;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -183,6 +184,12 @@ impl SpaceState {
     /// Lets payloads compete with those of other spaces, by a clock that they share.
     pub fn share_heat(&mut self, clock: Arc<HeatClock>) {
         self.payloads.clock = clock;
+    }
+
+    /// Lets the rows of hot vectors lie in files. To be called before there is a vector.
+    pub fn keep_rows_in(&mut self, files: Arc<BlockFiles>) {
+        assert!(self.vectors.is_none(), "rows do not move");
+        self.row_files = Some(files);
     }
 
     /// Where payloads are.

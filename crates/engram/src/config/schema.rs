@@ -61,7 +61,6 @@ pub(super) struct NotServed {
 /// Delete a line when its part arrives: notices, the reference and the exposure check follow.
 const NOT_SERVED: &[NotServed] = &[
     not_served("server.grpc_addr"),
-    not_served("storage.hot_tier_dir"),
     not_served("numa.*"),
     not_served("auth.keys_file"),
     not_served("tls.*"),
@@ -311,7 +310,7 @@ settings! {
     storage: Storage {
         /// Folder of the log, the checkpoints and the warm tier.
         data_dir: PathBuf = Kind::Path { required: true }, |_| PathBuf::from("./engram-data");
-        /// A tmpfs for the hot tier's payloads; empty: the memory of the process.
+        /// A folder on a tmpfs for the vectors of the hot tier; empty: the memory of the process. It must be there. What it has no room for, and texts, are in the memory of the process.
         hot_tier_dir: PathBuf = Kind::Path { required: false }, |_| PathBuf::new();
         /// Size of the hot tier, MB. 10 to 20 % of memory is usual; raise it while the cache hit rate is under 0.8.
         hot_tier_size_mb: u64 = whole(TIER_MB_MIN, MEMORY_MB_MAX, "MB"), |machine| (machine.memory_mb() / 5).max(TIER_MB_MIN),
