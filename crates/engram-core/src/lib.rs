@@ -27,6 +27,7 @@ pub mod learned;
 pub mod lexicon;
 pub mod limits;
 pub mod memory;
+pub mod nodes;
 pub mod payloads;
 pub mod platform;
 mod ragged;

@@ -6,6 +6,7 @@
     reason = "allocation and the platform's own calls; a block behaves like a boxed slice"
 )]
 
+use crate::nodes::{self, Lease};
 use bytemuck::Pod;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fs::File;
@@ -18,6 +19,9 @@ const LINE_BYTES: usize = 64;
 
 /// A huge page of `x86_64`, and of aarch64 with pages of 4 KiB.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Memory nodes are numbered below this.
+pub const NODES_MAX: u32 = 1024;
 
 /// Blocks from this size on get a mapping of their own.
 const MAPPED_BYTES_MIN: usize = 2 * HUGE_PAGE_BYTES;
@@ -40,6 +44,80 @@ pub fn return_unused() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Lets the calling thread, and those that it begins, run on these processors only.
+#[cfg(target_os = "linux")]
+pub(crate) fn pin_thread(cpus: &[u32]) -> io::Result<()> {
+    // SAFETY: a set of bits, and zeros are none of them.
+    let mut set = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+    for &cpu in cpus.iter().filter(|&&cpu| cpu < libc::CPU_SETSIZE as u32) {
+        // SAFETY: the bit is in the set.
+        unsafe { libc::CPU_SET(cpu as usize, &mut set) };
+    }
+    // SAFETY: 0 is the calling thread; the set is as large as it says.
+    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets what the calling thread allocates lie on this memory node, while it has room.
+#[cfg(target_os = "linux")]
+pub(crate) fn prefer_node(node: u32) -> io::Result<()> {
+    let mask = mask_of(&[node]);
+    // SAFETY: the call reads as many bits of the mask as it is told, and changes where future pages come from.
+    let result = unsafe {
+        libc::syscall(libc::SYS_set_mempolicy, libc::MPOL_PREFERRED, mask.as_ptr(), u64::from(NODES_MAX) + 1)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets pages that are yet to be made lie on one memory node, while it has room, or on several in turn. The range is part
+/// of a mapping, and begins on a page.
+#[cfg(target_os = "linux")]
+pub(crate) fn place_pages(start: NonNull<u8>, bytes: usize, on: &[u32]) -> io::Result<()> {
+    let mask = mask_of(on);
+    let mode = if on.len() == 1 { libc::MPOL_PREFERRED } else { libc::MPOL_INTERLEAVE };
+    // SAFETY: as above; that the range is mapped is the caller's word, and the system refuses what is not.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mbind,
+            start.as_ptr(),
+            bytes,
+            mode,
+            mask.as_ptr(),
+            u64::from(NODES_MAX) + 1,
+            0u32,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A bit for each memory node.
+#[cfg(target_os = "linux")]
+fn mask_of(nodes: &[u32]) -> [u64; NODES_MAX as usize / 64] {
+    let mut mask = [0; NODES_MAX as usize / 64];
+    nodes
+        .iter()
+        .filter(|&&node| node < NODES_MAX)
+        .for_each(|&node| mask[node as usize / 64] |= 1 << (node % 64));
+    mask
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin_thread(_: &[u32]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn prefer_node(_: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn place_pages(_: NonNull<u8>, _: usize, _: &[u32]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Lends files that blocks lie in.
@@ -115,6 +193,8 @@ pub(crate) struct Block<T> {
     len: usize,
     /// Bytes of its own mapping; 0 if it comes from the allocator.
     mapped_bytes: usize,
+    /// Its part of memory nodes, if they are shared out.
+    _lease: Option<Lease>,
 }
 
 // SAFETY: a block owns its memory as a boxed slice does.
@@ -129,14 +209,15 @@ impl<T: Pod> Block<T> {
         if layout.size() >= MAPPED_BYTES_MIN
             && let Some((start, mapped_bytes)) = map(layout.size(), paging)
         {
-            return Self { start: start.cast(), len, mapped_bytes };
+            let _lease = nodes::settle_block(start, mapped_bytes);
+            return Self { start: start.cast(), len, mapped_bytes, _lease };
         }
         if layout.size() == 0 {
-            return Self { start: NonNull::dangling(), len, mapped_bytes: 0 };
+            return Self { start: NonNull::dangling(), len, mapped_bytes: 0, _lease: None };
         }
         // SAFETY: the size is not zero.
         let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        Self { start: start.cast(), len, mapped_bytes: 0 }
+        Self { start: start.cast(), len, mapped_bytes: 0, _lease: None }
     }
 
     /// A block of `len` zeros in an empty file, which nobody else may change.
@@ -145,7 +226,7 @@ impl<T: Pod> Block<T> {
         use std::os::fd::AsRawFd;
         let bytes = Self::layout(len).size();
         if bytes == 0 {
-            return Ok(Self { start: NonNull::dangling(), len, mapped_bytes: 0 });
+            return Ok(Self { start: NonNull::dangling(), len, mapped_bytes: 0, _lease: None });
         }
         file.set_len(bytes as u64)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
@@ -156,10 +237,12 @@ impl<T: Pod> Block<T> {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast::<u8>()).expect("the system maps nothing at 0 unless asked to");
-        let block = Self { start: start.cast(), len, mapped_bytes: bytes };
+        let mut block = Self { start: start.cast(), len, mapped_bytes: bytes, _lease: None };
         if paging == Paging::Huge {
             advise_huge(start, bytes);
         }
+        // Before the file has pages: they stay where they are made.
+        block._lease = nodes::settle_block(start, bytes);
         reserve(file, bytes)?;
         Ok(block)
     }
@@ -300,6 +383,62 @@ mod tests {
             let flags = flags_of(block.as_ptr().addr());
             assert_eq!(flags.iter().any(|flag| flag == "hg" || flag == "ht"), asks, "{paging:?}: {flags:?}");
         }
+    }
+
+    /// The mode of the calling thread's memory policy, or of that at an address, and the nodes that it names.
+    #[cfg(target_os = "linux")]
+    fn policy(at: Option<NonNull<u8>>) -> io::Result<(libc::c_int, [u64; NODES_MAX as usize / 64])> {
+        const AT_ADDRESS: libc::c_ulong = 1 << 1;
+        let (mut mode, mut mask) = (0, mask_of(&[]));
+        let (address, flags) = at.map_or((std::ptr::null_mut(), 0), |at| (at.as_ptr(), AT_ADDRESS));
+        // SAFETY: there is room for the mode, and for as many bits as the call is told.
+        let result = unsafe {
+            let mode = &raw mut mode;
+            libc::syscall(
+                libc::SYS_get_mempolicy,
+                mode,
+                mask.as_mut_ptr(),
+                u64::from(NODES_MAX),
+                address,
+                flags,
+            )
+        };
+        if result == 0 { Ok((mode, mask)) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// The first number of a list in the status of the calling thread.
+    #[cfg(target_os = "linux")]
+    fn first_allowed(list: &str) -> u32 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let list = status.lines().find_map(|line| line.strip_prefix(list)).unwrap();
+        list.trim().split([',', '-']).next().unwrap().parse().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn threads_and_pages_go_where_they_are_told() {
+        let thread = std::thread::spawn(|| {
+            let (cpu, node) = (first_allowed("Cpus_allowed_list:"), first_allowed("Mems_allowed_list:"));
+            pin_thread(&[cpu]).unwrap();
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            assert!(status.contains(&format!("Cpus_allowed_list:\t{cpu}\n")), "{status}");
+            pin_thread(&[]).unwrap_err();
+            match prefer_node(node) {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
+                    println!("skipped: this system does not let memory policies be set ({error})");
+                    return;
+                }
+                other => other.unwrap(),
+            }
+            let preferred = (libc::MPOL_PREFERRED, mask_of(&[node]));
+            assert_eq!(policy(None).unwrap(), preferred);
+            let mut block: Block<u8> = Block::zeroed(8 << 20, Paging::Ordinary);
+            place_pages(block.start, block.mapped_bytes, &[node]).unwrap();
+            block.fill(7);
+            assert_eq!(policy(Some(block.start)).unwrap(), preferred);
+            place_pages(block.start, block.mapped_bytes, &[]).unwrap_err();
+        });
+        thread.join().unwrap();
     }
 
     #[cfg(target_os = "linux")]

@@ -21,6 +21,7 @@ pub use schema::{
     Tls, Wal,
 };
 
+use crate::numa::other_count;
 use kind::Value;
 use read::Given;
 use schema::KEYS;
@@ -182,7 +183,12 @@ impl Loaded {
     /// The settings in force. Fails where settings contradict each other.
     pub fn config(&self) -> Result<Config, ConfigError> {
         let config = self.in_force();
-        let lines = config.contradictions().into_iter().map(|(path, why)| match self.given_for(path) {
+        let mut problems = config.contradictions();
+        let (shares, nodes) = (config.numa.socket_memory_mb.len(), self.machine.numa_nodes);
+        if config.numa.numa_aware && nodes > 1 && shares != nodes {
+            problems.push(("numa.socket_memory_mb", other_count(shares, nodes)));
+        }
+        let lines = problems.into_iter().map(|(path, why)| match self.given_for(path) {
             Some(given) => format!("{}: {path}: {why}", given.origin),
             None => format!("{path}: {why}"),
         });

@@ -9,6 +9,7 @@ use crate::hot_dir;
 use crate::idle::{self, Idle, look_regularly};
 use crate::jobs::{self, Consolidations};
 use crate::load::{Load, PAUSE_MAX};
+use crate::numa::{self, Numa};
 use crate::pool::Pool;
 use crate::receipt::Receipt;
 use crate::recovery::recover;
@@ -20,6 +21,7 @@ use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write
 use engram_core::hnsw::{HnswParams, Tuning};
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::kernels::{self, Simd};
+use engram_core::nodes::settle_thread;
 use engram_core::platform::BlockFiles;
 use engram_core::vector::Paging;
 use engram_storage::cold::{ColdOptions, ColdStore, Compression};
@@ -92,6 +94,8 @@ pub struct Options {
     pub simd: Simd,
     /// Locks that the readers of a space are divided over at most; made where threads meet. 2 to 4 for each core.
     pub hot_tier_shards: usize,
+    /// How this process is divided over memory nodes, where there are several; none: as the system likes.
+    pub numa: Option<Numa>,
     /// Working memories of recalls that are kept for the next; as many as there are recalls at the same time is enough.
     pub result_pool_size: usize,
     /// Memories that a recall finds which a new working memory has room for at once; it grows where it must.
@@ -156,6 +160,7 @@ impl Options {
             tuning: Tuning::default(),
             simd: Simd::best(),
             hot_tier_shards: (4 * cores).next_power_of_two().max(16),
+            numa: None,
             result_pool_size: 100,
             result_pool_capacity: 1000,
             recalls_at_once: cores,
@@ -201,6 +206,10 @@ impl Options {
             hops: config.activation.visit_budget_per_tier.hops(),
             embeds_texts: config.embedder.provider == crate::config::EmbedderProvider::Builtin,
             hot_tier_shards: config.storage.hot_tier_shards,
+            numa: config.numa.numa_aware.then(|| Numa {
+                prefers_local: config.numa.prefer_local_node,
+                share_bytes: config.numa.socket_memory_mb.iter().map(|mb| mb << 20).collect(),
+            }),
             result_pool_size: config.performance.result_pool_size,
             result_pool_capacity: config.performance.result_pool_capacity,
             hnsw: HnswParams {
@@ -328,6 +337,7 @@ impl Engine {
         options.tuning.check()?;
         let simd = kernels::choose(options.simd);
         tracing::info!(simd = simd.name(), paging = ?options.tuning.paging, "distances");
+        numa::divide(options.numa.as_ref())?;
         options.vfs.create_dir_all(&options.data_dir.join("spaces"))?;
         let note = std::env::args()
             .take(2)
@@ -574,6 +584,10 @@ impl std::fmt::Debug for Engine {
 }
 
 pub(crate) fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let run = || {
+        settle_thread();
+        run();
+    };
     std::thread::Builder::new().name(name).spawn(run).map_err(no_thread)
 }
 

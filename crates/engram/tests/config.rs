@@ -514,6 +514,31 @@ fn beyond_loopback_nobody_listens_unprotected() {
     }
 }
 
+#[test]
+fn each_numa_node_has_a_share() {
+    let file = folder().join("engram.toml");
+    let outcome = |toml: &str, numa_nodes| {
+        fs::write(&file, format!("[numa]\n{toml}")).unwrap();
+        let loaded =
+            Config::load(Some(&file), std::iter::empty(), Machine { numa_nodes, ..MACHINE }).unwrap();
+        let problem = loaded.config().err().map(|error| error.to_string());
+        problem.unwrap_or_else(|| loaded.notices().join("\n")).replace(file.to_str().unwrap(), "engram.toml")
+    };
+    let aware = "numa_aware = true\nprefer_local_node = false\n";
+    assert_eq!(outcome(aware, 2), "");
+    assert_eq!(outcome(&format!("{aware}socket_memory_mb = [1024, 2048]"), 2), "");
+    assert_eq!(
+        outcome(&format!("{aware}socket_memory_mb = [1024]"), 2),
+        "engram.toml:4: numa.socket_memory_mb: has 1 entries, and this process may use 2 NUMA nodes; give a size in MB for \
+         each, the first node first, or leave it out to divide memory evenly"
+    );
+    assert_eq!(
+        outcome(&format!("{aware}socket_memory_mb = [1024, 2048]"), 1),
+        "engram.toml:2: numa.numa_aware = true has no effect: there is one NUMA node\n\
+         engram.toml:4: numa.socket_memory_mb = [1024, 2048] has 2 entries, and there are 1 NUMA nodes"
+    );
+}
+
 /// Writes the files of a pretended root (`path: text` lines; `\n` in the text) and reads the machine from it.
 fn machine(files: &str) -> (usize, Option<u64>, usize) {
     let root = folder();

@@ -116,6 +116,7 @@ fn runtime(config: &Config) -> io::Result<Runtime> {
             config.thread_pools.recall_workers + config.thread_pools.store_workers + SPARE_THREADS,
         )
         .thread_name_fn(name)
+        .on_thread_start(engram::settle_thread)
         .enable_all()
         .build()
 }

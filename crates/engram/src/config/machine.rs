@@ -2,6 +2,7 @@
 //! Reads the cgroup (version 2 and 1) before the host, since a container sees the whole host in /proc.
 //! A figure that cannot be read is absent, never guessed here.
 
+use crate::numa::nodes_under;
 use engram_core::kernels::Simd;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ pub struct Machine {
     pub cores: usize,
     /// Bytes of memory: the smallest of the host's and the limits of the cgroup and its parents. `None`: unreadable.
     pub memory_bytes: Option<u64>,
-    /// NUMA nodes of the host, at least 1.
+    /// NUMA nodes whose memory and processors it may use, at least 1.
     pub numa_nodes: usize,
     /// The processor has AVX2 and FMA.
     pub avx2: bool,
@@ -49,7 +50,7 @@ impl Machine {
         Machine {
             cores,
             memory_bytes,
-            numa_nodes: numa_nodes(root),
+            numa_nodes: nodes_under(root).len().max(1),
             avx2: false,
             avx512: false,
             huge_pages: huge_pages(root),
@@ -133,12 +134,6 @@ fn huge_pages(root: &Path) -> bool {
     let reserved = read("proc/sys/vm/nr_hugepages");
     (!transparent.is_empty() && !transparent.contains("[never]"))
         || reserved.trim().parse::<u64>().is_ok_and(|pages| pages > 0)
-}
-
-fn numa_nodes(root: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(root.join("sys/devices/system/node")) else { return 1 };
-    let is_node = |name: &str| name.strip_prefix("node").is_some_and(|rest| rest.parse::<u32>().is_ok());
-    entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_node)).count().max(1)
 }
 
 #[cfg(target_os = "macos")]

@@ -61,7 +61,6 @@ pub(super) struct NotServed {
 /// Delete a line when its part arrives: notices, the reference and the exposure check follow.
 const NOT_SERVED: &[NotServed] = &[
     not_served("server.grpc_addr"),
-    not_served("numa.*"),
     not_served("auth.keys_file"),
     not_served("tls.*"),
     not_served("embedder.url"),
@@ -378,11 +377,11 @@ settings! {
     }
     /// Machines with several memory nodes.
     numa: Numa {
-        /// Divide the hot tier over the nodes.
+        /// Divide threads and large arrays (vectors, their codes, the index) over the nodes that this process may use: each thread is pinned to the processors of one, in turn.
         numa_aware: bool = Kind::Switch, |_| false;
-        /// Prefer memory of the node that a thread runs on.
+        /// With `numa_aware`: a thread takes memory from its node first, and large arrays with it. Otherwise large arrays are divided over the nodes page by page, as threads of all nodes read them.
         prefer_local_node: bool = Kind::Switch, |_| true;
-        /// Memory that Engram may use on each node, MB, the first node first.
+        /// With `numa_aware`: how much of the large arrays may lie on each node, MB, the first node first. When a node has its share, the next one takes what comes; when all have, the system does.
         socket_memory_mb: Vec<u64> = Kind::Wholes { min: 1, max: MEMORY_MB_MAX, unit: "MB", count_max: 64 },
             |machine| vec![(machine.memory_mb() / machine.numa_nodes as u64).max(1); machine.numa_nodes.min(64)],
             in words "memory, divided evenly over the nodes";
