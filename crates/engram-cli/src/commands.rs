@@ -49,7 +49,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Export(export) => export.run(&mut screen).map(done),
         Command::Space(space) => space.run(&mut screen).map(done),
         Command::Backup(backup) => backup.run(&mut screen),
-        Command::Restore(restore) => restore.run(&mut screen).map(done),
+        Command::Restore(restore) => restore.run(&mut screen),
         Command::Check(check) => check.run(&mut screen),
         Command::Status(status) => status.run(&mut screen),
         Command::Benchmark(benchmark) => benchmark.run(&mut screen),

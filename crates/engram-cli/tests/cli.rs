@@ -893,6 +893,20 @@ fn a_damaged_folder_is_found_and_named() {
     run(&["backup", "--to", &folder.name("backups"), "--data-dir", &data, "--keep", "1"]);
     let listed = ok_json(&["restore", "--from", &folder.name("backups"), "--list", "--json"]);
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+    assert_eq!((&listed[0]["left_out"], &listed[1]["left_out"]), (&json!(["diary"]), &json!(["diary"])));
+    let said = ok(&["restore", "--from", &folder.name("backups"), "--list"]);
+    assert_eq!(said.matches("without diary, which could not be copied").count(), 2, "{said}");
+    let restored = run(&["restore", "--from", &folder.name("backups"), "--data-dir", &folder.name("to")]);
+    assert_eq!(restored.status.code(), Some(1), "a space is missing");
+    let (told, warned) = (text(&restored.stdout), text(&restored.stderr));
+    assert!(
+        told.contains("restored 1 space") && warned.contains("space diary is not in this backup"),
+        "{warned}"
+    );
+    assert!(warned.contains("no earlier one at this place has it"), "{warned}");
+    let nothing = ["backup", "--to", &folder.name("nothing"), "--data-dir", &data, "--space", "diary"];
+    assert!(fails(1, &nothing).contains("no space to copy"));
+    assert!(ok_json(&["restore", "--from", &folder.name("nothing"), "--list", "--json"]) == json!([]));
     fails(2, &["check", "--data-dir", &folder.name("nowhere")]);
     fails(2, &["check", "--from", &folder.name("b"), "--repair"]);
     fails(2, &["restore", "--from", &folder.name("backups")]);

@@ -1,15 +1,17 @@
 //! Seeded simulation of the engine on a disk that fails, over an object store that does (`objects`). A seed gives a workload (`workload`), which runs against an
 //! engine on `FaultyVfs` and, in step, against a model of what was acknowledged (`model`); `world` compares the two.
-//! `scenarios` are the faults: a crash at every operation, failed syncs, full disks, flipped bits. No thread and no
+//! `scenarios` are the faults: a crash at every operation, failed syncs, full disks, flipped bits, backups that are cut off
+//! (`backups`). No thread and no
 //! clock: the same seed does the same. Whatever goes wrong is a panic; `for_every_seed` names the seed.
 
+mod backups;
 mod model;
 mod objects;
 mod scenarios;
 mod workload;
 mod world;
 
-pub use scenarios::{SCENARIOS, Scenario, bits, crashes, full_disks, syncs, unsynced};
+pub use scenarios::{SCENARIOS, Scenario, backups, bits, crashes, full_disks, syncs, unsynced};
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

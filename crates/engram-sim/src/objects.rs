@@ -8,7 +8,7 @@ use fastrand::Rng;
 use object_store::memory::InMemory;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long an answer is waited for that never comes. All others come at once, however slow this machine is: they are
@@ -23,6 +23,9 @@ const PROBE_SHARE: u32 = 40;
 pub(crate) struct Objects {
     pub(crate) store: Arc<ColdStore>,
     is_troubled: Arc<AtomicBool>,
+    /// Requests while in trouble, and the one from which on all fail, as whoever makes them is dead.
+    requests: Arc<AtomicU64>,
+    dies_at: Arc<AtomicU64>,
 }
 
 /// What goes wrong.
@@ -41,9 +44,14 @@ impl Objects {
         // One store in four does as it is asked, one fails at every other request.
         let faults = [0, 50, 200, 500][rng.usize(..4)];
         let mut trouble = Trouble { rng: rng.fork(), faults, away: 0 };
-        let is_on = is_troubled.clone();
+        let (requests, dies_at) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
+        let (is_on, counted, end) = (is_troubled.clone(), requests.clone(), dies_at.clone());
         let plan = move |_: &'static str, name: &str| {
-            is_on.load(Ordering::Relaxed).then(|| trouble.fault(name)).flatten()
+            if !is_on.load(Ordering::Relaxed) {
+                return None;
+            }
+            let is_dead = counted.fetch_add(1, Ordering::Relaxed) + 1 >= end.load(Ordering::Relaxed);
+            if is_dead { Some(Fault::Fail) } else { trouble.fault(name) }
         };
         let objects = Arc::new(FaultyObjects::new(Arc::new(InMemory::new()), plan));
         let options = ColdOptions {
@@ -53,7 +61,17 @@ impl Objects {
             ..ColdOptions::default()
         };
         let store = ColdStore::with_store(objects, options).expect("there is nothing to refuse");
-        Self { store: Arc::new(store), is_troubled }
+        Self { store: Arc::new(store), is_troubled, requests, dies_at }
+    }
+
+    /// Requests so far, while it was in trouble.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// From this request on all fail while it is in trouble.
+    pub(crate) fn die_at(&self, request: u64) {
+        self.dies_at.store(request, Ordering::Relaxed);
     }
 
     /// Begins or ends the trouble, and says whether there was any before.

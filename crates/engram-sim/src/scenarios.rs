@@ -24,6 +24,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("syncs", syncs),
     ("full-disks", full_disks),
     ("bits", bits),
+    ("backups", backups),
 ];
 
 /// Under `SyncMode::Always`, crashes the machine during every operation on the disk, and the process during some; then
@@ -85,9 +86,35 @@ pub fn bits(seed: u64) {
     }
 }
 
+/// Takes many backups, which the machine or whoever takes them does not live to finish. What is listed comes back as it was
+/// held, also where the restore is cut off and tried again; what was cut off is not listed, and helps or goes with the next.
+pub fn backups(seed: u64) {
+    let steps = Workload::new(seed, true).backing_up().steps(STEPS);
+    let Length { operations, requests, .. } = length(seed, &steps, SyncMode::Always);
+    for operation in (1 + seed % 7..=operations).step_by(7) {
+        crash(seed, &steps, operation, Fall { sync: SyncMode::Always, power_cut: true });
+    }
+    for request in 1..=requests {
+        named(|| format!("dies at request {request} to the place"), || die(seed, &steps, request));
+    }
+}
+
+/// Whoever takes a backup dies, and all who come after until the end of the steps. The next is as if nothing had been.
+fn die(seed: u64, steps: &[Step], request: u64) {
+    let mut world = World::new(seed, seed, SyncMode::Always);
+    world.open().expect("the disk is whole");
+    world.place.objects.die_at(request);
+    world.run(steps);
+    world.place.objects.die_at(u64::MAX);
+    world.check_backups(usize::MAX).expect("no fault is left");
+    world.check_last_backup();
+}
+
 struct Length {
     operations: u64,
     syncs: u64,
+    /// To the place of backups.
+    requests: u64,
 }
 
 /// Runs a workload without faults, checks everything, and says how long it is.
@@ -97,9 +124,13 @@ fn length(seed: u64, steps: &[Step], sync: SyncMode) -> Length {
     world.run(steps);
     world.compare().expect("the disk is whole");
     world.close().expect("the disk is whole");
-    let length = Length { operations: world.vfs.operations(), syncs: world.vfs.syncs() };
+    let requests = world.place.objects.requests();
+    let length = Length { operations: world.vfs.operations(), syncs: world.vfs.syncs(), requests };
     world.recover(Loss::InFlight).expect("the disk is whole");
     world.check_objects().expect("the disk is whole");
+    world.check_backups(usize::MAX).expect("the disk is whole");
+    world.crash_restores(seed);
+    world.check_last_backup();
     length
 }
 
@@ -156,6 +187,7 @@ fn crash_again(world: &mut World, fault_seed: u64, fall: Fall) {
             world.run(&workload.steps(2));
             world.compare().expect("no fault is left");
             world.check_objects().expect("no fault is left");
+            world.check_backups(1).expect("no fault is left");
         },
     );
 }
@@ -165,6 +197,7 @@ fn fail_sync(seed: u64, steps: &[Step], sync: u64) {
     let mut workload = Workload::new(fault_seed, true);
     let mut world = World::new(seed, fault_seed, SyncMode::Always);
     world.keep_awake();
+    world.disk_fails = true;
     world.vfs.fail_sync_at(sync);
     if let Err(error) = world.open() {
         check_refusal(&error);
@@ -181,6 +214,7 @@ fn fail_sync(seed: u64, steps: &[Step], sync: u64) {
                 world.engine().work_off();
                 Ok(())
             }
+            Step::BackUp { keep, .. } => world.back_up(&[], *keep),
         };
         if let Err(error) = outcome {
             check_refusal(&error);
@@ -195,6 +229,7 @@ fn fail_sync(seed: u64, steps: &[Step], sync: u64) {
     world.kill();
     world.vfs.restart();
     world.recover(Loss::InFlight).expect("a sync fails once");
+    world.check_backups(1).expect("a sync fails once");
 }
 
 /// A refused write is not seen, and the space takes no other, unless it is known that the refused one is not on disk.
@@ -222,6 +257,7 @@ fn check_refusal(error: &Error) {
 
 fn fill_disk(seed: u64, steps: &[Step], shortage: std::ops::Range<usize>, room: u64) {
     let mut world = World::new(seed, seed ^ room, SyncMode::Always);
+    world.disk_fails = true;
     world.open().expect("there is room");
     world.run(&steps[..shortage.start]);
     world.vfs.set_capacity_bytes(Some(world.bytes() + room));
@@ -233,6 +269,7 @@ fn fill_disk(seed: u64, steps: &[Step], shortage: std::ops::Range<usize>, room: 
                 Ok(())
             }
             Step::Look(_) => world.compare(),
+            Step::BackUp { keep, .. } => world.back_up(&[], *keep),
             Step::Reopen => {
                 let closed = world.close();
                 world.kill();
@@ -256,6 +293,7 @@ fn fill_disk(seed: u64, steps: &[Step], shortage: std::ops::Range<usize>, room: 
     world.kill();
     world.vfs.restart();
     world.recover(Loss::InFlight).expect("there is room");
+    world.check_backups(usize::MAX).expect("there is room");
 }
 
 fn flip_bit(seed: u64, steps: &[Step], flip: u64) {
@@ -329,6 +367,30 @@ mod tests {
             }
         }
         assert!(seen > 50, "payloads were cold after {seen} requests only");
+    }
+
+    /// Otherwise nothing would be checked of backups.
+    #[test]
+    fn workloads_take_backups() {
+        let (mut made, mut later, mut cold) = (0, 0, 0);
+        for seed in 0..40 {
+            let mut world = World::new(seed, seed, SyncMode::Always);
+            world.open().expect("the disk is whole");
+            world.run(&Workload::new(seed, true).backing_up().steps(STEPS));
+            let of_seed = world.listed();
+            made += of_seed.len();
+            later += of_seed.len().saturating_sub(1);
+            cold += of_seed
+                .iter()
+                .filter(|backup| {
+                    backup.spaces.iter().flat_map(|space| &space.files).any(|file| file.sha256.is_none())
+                })
+                .count();
+        }
+        assert!(
+            made > 50 && later > 30 && cold > 8,
+            "{made} backups, {later} after others, {cold} with cold files"
+        );
     }
 
     /// Otherwise nothing would be checked of concepts.

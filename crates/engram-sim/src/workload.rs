@@ -20,6 +20,11 @@ pub(crate) enum Step {
     Reopen,
     /// Recalls in one space.
     Look(SpaceName),
+    /// Takes a backup while other steps are done, and removes older ones.
+    BackUp {
+        meanwhile: Vec<Step>,
+        keep: Option<usize>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -121,6 +126,8 @@ pub(crate) struct Workload {
     ids: u32,
     /// Whether much recurs, so that there is something to consolidate.
     recurs: bool,
+    /// Of 100 steps.
+    backups: u32,
 }
 
 impl Workload {
@@ -130,7 +137,13 @@ impl Workload {
         let spaces = spaces[..rng.usize(1..=3)].iter();
         let spaces = spaces.map(|name| SpaceName::new(name).expect("a valid name")).collect();
         let recurs = rng.bool();
-        Self { ids: if recurs { 9 } else { rng.u32(3..=9) }, rng, spaces, keyed, recurs }
+        let ids = if recurs { 9 } else { rng.u32(3..=9) };
+        Self { ids, rng, spaces, keyed, recurs, backups: 3 }
+    }
+
+    /// The same with many more backups.
+    pub(crate) fn backing_up(self) -> Self {
+        Self { backups: 25, ..self }
     }
 
     /// The next `count` steps.
@@ -139,11 +152,26 @@ impl Workload {
     }
 
     fn step(&mut self) -> Step {
+        if self.rng.u32(0..100) < self.backups {
+            let keep = (self.rng.u32(0..3) == 0).then(|| self.rng.usize(1..4));
+            let steps = self.rng.usize(0..6);
+            return Step::BackUp { meanwhile: (0..steps).map(|_| self.step_beside()).collect(), keep };
+        }
         let space = self.space();
         match self.rng.u32(0..100) {
             0..=14 => Step::WorkOff,
             15..=17 => Step::Reopen,
             18..=22 => Step::Look(space),
+            _ => Step::Request(Box::new(self.request(space))),
+        }
+    }
+
+    /// What may happen while a backup is taken.
+    fn step_beside(&mut self) -> Step {
+        let space = self.space();
+        match self.rng.u32(0..4) {
+            0 => Step::WorkOff,
+            1 => Step::Look(space),
             _ => Step::Request(Box::new(self.request(space))),
         }
     }

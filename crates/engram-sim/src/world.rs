@@ -1,14 +1,15 @@
 //! An engine on a faulty disk beside the model of what it acknowledged. A step does the same to both and compares the
 //! answers; `recover` opens the engine after a fault and finds out which of the possible states it has.
 
+use crate::backups::Place;
 use crate::model::{Answer, Habit, Model, ModelSpace, check_concepts, is_made};
 use crate::objects::Objects;
 use crate::workload::{Request, Step, Store, Workload};
 use engram::clock::Clock;
 use engram::{
     Condition, Cue, Engine, Error, ErrorKind, FaultyVfs, Field, Filter, HnswParams, Memory, MemoryId,
-    Operand, Options, RecallOptions, RecalledHit, Result, Selection, Space, SpaceName, StoreOptions,
-    SyncMode, Test, Tier, Timestamp, Vfs,
+    NotedBackup, Operand, Options, RecallOptions, RecalledHit, Result, Selection, Space, SpaceName,
+    StoreOptions, SyncMode, Test, Tier, Timestamp, Vfs,
 };
 use engram_core::associate::Analysis;
 use engram_core::learned::{LastUse, Row};
@@ -45,12 +46,16 @@ pub(crate) struct World {
     pub(crate) vfs: FaultyVfs,
     /// The cold tier, where there is one. In trouble while steps are run.
     pub(crate) objects: Option<Objects>,
+    /// Where backups go.
+    pub(crate) place: Place,
+    /// The disk refuses something without a crash.
+    pub(crate) disk_fails: bool,
     pub(crate) model: Model,
     in_flight: Option<InFlight>,
     /// For each space the states since it was last known to be durable, oldest first.
     history: BTreeMap<SpaceName, Vec<Option<ModelSpace>>>,
     engine: Option<Engine>,
-    options: Options,
+    pub(crate) options: Options,
     now: Arc<AtomicI64>,
     rng: Rng,
 }
@@ -85,7 +90,23 @@ impl World {
             ..Options::new(FOLDER)
         };
         let (model, history) = (Model::default(), BTreeMap::new());
-        Self { vfs, objects, model, in_flight: None, history, engine: None, options, now, rng }
+        let place = Place::new(&mut Rng::with_seed(seed ^ 0xbac));
+        let (disk_fails, in_flight, engine) = (false, None, None);
+        Self { vfs, objects, place, disk_fails, model, in_flight, history, engine, options, now, rng }
+    }
+
+    /// Another machine with the settings of this one and nothing on its disk, that should hold this.
+    pub(crate) fn beside(&self, fault_seed: u64, model: Model) -> Self {
+        let (vfs, mut rng) = (FaultyVfs::new(fault_seed), Rng::with_seed(fault_seed));
+        let objects = self.objects.as_ref().map(|_| Objects::new(&mut rng));
+        let options = Options {
+            vfs: Arc::new(vfs.clone()),
+            cold: objects.as_ref().map(|objects| objects.store.clone()),
+            ..self.options.clone()
+        };
+        let (place, history, now) = (Place::new(&mut rng), BTreeMap::new(), self.now.clone());
+        let (disk_fails, in_flight, engine) = (false, None, None);
+        Self { vfs, objects, place, disk_fails, model, in_flight, history, engine, options, now, rng }
     }
 
     /// Lets no space sleep, so that a look at one needs no disk.
@@ -128,27 +149,35 @@ impl World {
     }
 
     /// Begins or ends the trouble of the object store, and says whether there was any before.
-    fn set_trouble(&self, is_on: bool) -> bool {
+    pub(crate) fn set_trouble(&self, is_on: bool) -> bool {
         self.objects.as_ref().is_some_and(|objects| objects.set_trouble(is_on))
     }
 
     fn run_in_trouble(&mut self, steps: &[Step]) {
         for step in steps {
-            let outcome = match step {
-                Step::Request(request) => self.request(request),
-                Step::WorkOff => {
-                    self.engine().work_off();
-                    Ok(())
-                }
-                Step::Reopen => self.close().and_then(|()| self.open()),
-                Step::Look(space) => self.look(space),
-            };
             if self.vfs.crashed() {
                 return;
             }
-            if let Err(error) = outcome {
-                panic!("{step:?}: {error}");
+            self.run_one(step);
+        }
+    }
+
+    /// Does a step. Anything unexpected, but what a crash makes of it, is a panic.
+    pub(crate) fn run_one(&mut self, step: &Step) {
+        let outcome = match step {
+            Step::Request(request) => self.request(request),
+            Step::WorkOff => {
+                self.engine().work_off();
+                Ok(())
             }
+            Step::Reopen => self.close().and_then(|()| self.open()),
+            Step::Look(space) => self.look(space),
+            Step::BackUp { meanwhile, keep } => self.back_up(meanwhile, *keep),
+        };
+        if let Err(error) = outcome
+            && !self.vfs.crashed()
+        {
+            panic!("{step:?}: {error}");
         }
     }
 
@@ -159,13 +188,14 @@ impl World {
         let now = Timestamp(self.now.fetch_add(1_000_000, Ordering::Relaxed) + 1_000_000);
         let mut after = self.model.clone();
         let expected = after.carry_out(request, now);
-        let mut found = carry_out(self.engine(), request);
+        let mut told = None;
+        let mut found = carry_out(self.engine(), request, &mut told);
         if let Err(error) = &found
             && error.kind() == ErrorKind::Busy
             && self.set_trouble(false)
         {
             self.compare()?;
-            found = carry_out(self.engine(), request);
+            found = carry_out(self.engine(), request, &mut told);
             self.set_trouble(true);
         }
         let space = request.space().clone();
@@ -182,7 +212,12 @@ impl World {
         self.model = after;
         match self.model.spaces.get(&space).cloned() {
             // A deletion is durable in every mode.
-            None => drop(self.history.insert(space, vec![None])),
+            None => {
+                if before.is_some() {
+                    self.place.deleted(&space, told);
+                }
+                self.history.insert(space, vec![None]);
+            }
             Some(after) => self.history.entry(space).or_insert_with(|| vec![before]).push(Some(after)),
         }
         Ok(())
@@ -204,6 +239,9 @@ impl World {
 
     fn settle(&mut self, loss: Loss) -> Result<()> {
         let found = self.observe()?;
+        for space in self.model.spaces.keys().filter(|space| !found.spaces.contains_key(space)) {
+            self.place.deleted(space, None);
+        }
         if loss == Loss::Unsynced {
             self.choose_among_history(&found);
         } else if !self.model.looks_like(&found) {
@@ -336,6 +374,18 @@ impl World {
         Ok(())
     }
 
+    /// Every space that is there is as it should be, though others may be missing.
+    pub(crate) fn check_parts(&mut self) {
+        self.open().expect("no fault is left");
+        let there = self.engine().spaces().expect("no fault is left");
+        let whole = self.model.clone();
+        self.model.spaces.retain(|name, _| there.contains(name));
+        self.compare().expect("no fault is left");
+        self.check_objects().expect("no fault is left");
+        self.model = whole;
+        self.kill();
+    }
+
     /// Every file of every space with its size.
     pub(crate) fn files(&self) -> Result<Vec<(PathBuf, u64)>> {
         let spaces = Path::new(FOLDER).join("spaces");
@@ -408,7 +458,12 @@ fn rebuilt(space: &ModelSpace, memories: &[Memory]) -> SpaceState {
     state
 }
 
-fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<MemoryId>> {
+/// `told` becomes the backups that hold a space that is deleted.
+fn carry_out(
+    engine: &Engine,
+    request: &Request,
+    told: &mut Option<Vec<NotedBackup>>,
+) -> Result<Vec<MemoryId>> {
     let space = || engine.space(request.space());
     match request {
         Request::Store(store) => {
@@ -437,6 +492,9 @@ fn carry_out(engine: &Engine, request: &Request) -> Result<Vec<MemoryId>> {
             space.set_settings(settings.laid_over(space.settings())).map(|_| vec![])
         }
         Request::Consolidate { .. } => space()?.consolidate(false, |_| true).map(|_| vec![]),
-        Request::DeleteSpace { space } => engine.delete_space(space).map(|_| vec![]),
+        Request::DeleteSpace { space } => {
+            *told = Some(engine.delete_space(space)?.backups);
+            Ok(vec![])
+        }
     }
 }

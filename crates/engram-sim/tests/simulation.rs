@@ -34,3 +34,8 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
 fn a_flipped_bit_is_reported_and_never_returned() {
     for_every_seed(seeds(), engram_sim::bits);
 }
+
+#[test]
+fn a_backup_that_is_listed_comes_back_as_it_was() {
+    for_every_seed(seeds(), engram_sim::backups);
+}

@@ -8,13 +8,18 @@
 //! | `backups/<id>.json` | a [`Backup`] |
 //! | `files/<2 digits>/<SHA-256>` | a checkpoint, a segment, or a file of a log, up to the position of the backup |
 //! | `cold/<space>/<name>.parquet` | a cold file, which carries its own checksums and whose name is never used again |
-//!
-//! One program at a time may write to a place.
+//! | `writing/<time>-<number>`, `removing/...` | what somebody does there at the moment (`claims`) |
 
-use crate::clock::format_rfc3339;
+mod claims;
+mod run;
+
+pub use run::{Run, Source};
+
+use crate::clock::{Stopwatch, format_rfc3339};
 use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::{PIECE_BYTES, Snapshot, hexadecimal};
 use bytes::Bytes;
+use claims::{Claim, Work};
 use engram_core::error::shown;
 use engram_core::id::{SpaceName, Timestamp};
 use engram_storage::Error as StorageError;
@@ -23,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Version of the list. A newer one is refused.
 const FORMAT: u32 = 1;
@@ -42,6 +48,18 @@ pub struct Backup {
     pub created_at: String,
     /// Each as of a moment of its own.
     pub spaces: Vec<SpaceCopy>,
+    /// Spaces that were to be in it and could not be copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A space that could not be copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A space in a backup.
@@ -71,7 +89,7 @@ pub struct FileCopy {
 
 impl FileCopy {
     /// Where it lies in the store.
-    pub(crate) fn object(&self) -> String {
+    pub fn object(&self) -> String {
         match &self.sha256 {
             Some(sha256) => format!("files/{}/{sha256}", sha256.get(..2).unwrap_or("")),
             None => format!("cold/{}", self.name),
@@ -81,15 +99,29 @@ impl FileCopy {
 
 /// Where the bytes of a space come from: a [`Snapshot`] in this process, or one of a server.
 pub trait Origin {
+    /// Position of its newest request.
+    fn position(&self) -> u64;
+    /// Memories in it, give or take those that were being written.
+    fn memories(&self) -> usize;
     /// Name, bytes, and whether it is a cold one, for each file.
     fn files(&self) -> Vec<(String, u64, bool)>;
     /// SHA-256 of the file at a place, in hexadecimal digits.
     fn sha256(&self, at: usize) -> Result<String>;
     /// Fills `buffer` from the file at a place, from `offset` on.
     fn read(&self, at: usize, offset: u64, buffer: &mut [u8]) -> Result<()>;
+    /// So many more bytes are in the backup.
+    fn copied(&self, _bytes: u64) {}
 }
 
 impl Origin for Snapshot {
+    fn position(&self) -> u64 {
+        self.position()
+    }
+
+    fn memories(&self) -> usize {
+        self.memories()
+    }
+
     fn files(&self) -> Vec<(String, u64, bool)> {
         self.files().iter().map(|file| (file.name().to_string(), file.bytes(), file.is_cold())).collect()
     }
@@ -118,7 +150,7 @@ pub struct Taken {
 
 /// A place that holds backups: `s3://bucket/prefix` with the usual `AWS_*` variables, `file:///folder`, or a folder.
 pub struct Backups {
-    pub(crate) store: ColdStore,
+    pub(crate) store: Arc<ColdStore>,
     place: String,
 }
 
@@ -141,7 +173,12 @@ impl Backups {
             setting: "the place of backups",
             ..ColdOptions::default()
         })?;
-        Ok(Self { store, place: endpoint })
+        Ok(Self::with_store(Arc::new(store), endpoint))
+    }
+
+    /// The backups in a store that is there already; `place` is what they are noted by.
+    pub fn with_store(store: Arc<ColdStore>, place: String) -> Self {
+        Self { store, place }
     }
 
     /// The same, of a place that must be there.
@@ -230,8 +267,12 @@ impl Backups {
     /// Begins a backup.
     ///
     /// # Errors
-    /// `Busy` where the store does not answer.
+    /// `Busy` where the store does not answer, or another program removes backups.
     pub fn begin(&self, now: Timestamp) -> Result<BackupWriter<'_>> {
+        let claim = Claim::put(&self.store, Work::Writing, now)?;
+        if let Some(other) = claim.other(Work::Removing, now)? {
+            return Err(claims::refused(&other, &self.place));
+        }
         let mut known: BTreeMap<String, u64> = self.store.list("files/")?.into_iter().collect();
         known.extend(self.store.list("cold/")?);
         let backup = Backup {
@@ -239,38 +280,43 @@ impl Backups {
             engram: env!("CARGO_PKG_VERSION").to_string(),
             created_at: format_rfc3339(now),
             spaces: Vec::new(),
+            left_out: Vec::new(),
         };
-        Ok(BackupWriter { backups: self, begun_at: now, backup, known, taken: Taken::default() })
+        Ok(BackupWriter { backups: self, claim, begun_at: now, backup, known, taken: Taken::default() })
     }
 
-    /// Removes all backups but the newest `keep` and `made`, and the files that no other needs. Gives what was removed.
+    /// Removes all backups but the newest `keep` and `made`, and the files that no other needs. Gives the ids of what was
+    /// removed. While another program writes a backup the files stay, for the next time.
     ///
     /// # Errors
     /// `Busy` where the store does not answer; `Corrupt` where the list of a backup that stays is damaged.
-    pub fn prune(&self, keep: usize, made: &str) -> Result<Vec<(String, Option<Backup>)>> {
+    pub fn prune(&self, keep: usize, made: &str, now: Timestamp) -> Result<Vec<String>> {
+        let claim = Claim::put(&self.store, Work::Removing, now)?;
+        // Who is not seen here sees this claim, or has written its list.
+        let is_alone = claim.other(Work::Writing, now)?.is_none();
         let ids = self.ids()?;
         let newest = ids.len().saturating_sub(keep.max(1));
         let (kept, gone): (Vec<_>, Vec<_>) =
-            ids.iter().enumerate().partition(|(at, id)| *at >= newest || *id == made);
-        let [kept, gone] = [kept, gone].map(|some| some.into_iter().map(|(_, id)| id));
+            ids.into_iter().enumerate().partition(|(at, id)| *at >= newest || *id == made);
         let mut used = BTreeSet::new();
-        for id in kept {
-            let (_, backup) = self.get(Some(id))?;
+        for (_, id) in kept {
+            let (_, backup) = self.get(Some(&id))?;
             used.extend(backup.spaces.iter().flat_map(|space| &space.files).map(FileCopy::object));
         }
-        let mut removed = Vec::new();
-        for id in gone {
-            // One that is damaged goes, too.
-            let backup = self.get(Some(id)).ok().map(|(_, backup)| backup);
-            self.store.delete(&format!("backups/{id}.json"))?;
-            removed.push((id.clone(), backup));
-        }
-        if !removed.is_empty() {
+        let gone: Vec<String> = gone.into_iter().map(|(_, id)| id).collect();
+        gone.iter().try_for_each(|id| self.store.delete(&format!("backups/{id}.json")))?;
+        let watch = Stopwatch::start();
+        if is_alone {
             let objects = [self.store.list("files/")?, self.store.list("cold/")?].concat();
-            let unused = objects.iter().filter(|(name, _)| !used.contains(name));
-            unused.map(|(name, _)| name).try_for_each(|name| self.store.delete(name))?;
+            for (name, _) in objects.iter().filter(|(name, _)| !used.contains(name)) {
+                if watch.elapsed() > Work::Removing.counts_for() / 2 {
+                    tracing::warn!(place = self.place, "more files are to be removed the next time");
+                    break;
+                }
+                self.store.delete(name)?;
+            }
         }
-        Ok(removed)
+        Ok(gone)
     }
 
     /// Reads every file of a backup and compares it with what was written, telling `progress` of the bytes of each piece.
@@ -369,6 +415,7 @@ impl std::fmt::Debug for Backups {
 /// A backup that is being made. Dropped before `finish`, there is none; files that were copied help the next.
 pub struct BackupWriter<'a> {
     backups: &'a Backups,
+    claim: Claim<'a>,
     begun_at: Timestamp,
     backup: Backup,
     /// Objects that are there, with their bytes.
@@ -377,85 +424,111 @@ pub struct BackupWriter<'a> {
 }
 
 impl BackupWriter<'_> {
-    /// Copies what of a space is not there yet, telling `progress` of the bytes of each piece, there or not.
+    /// Copies what of a space is not there yet.
     ///
     /// # Errors
     /// Those of `origin`; `Busy` where the store does not answer; `Corrupt` where `origin` gave other bytes than it
     /// announced.
-    pub fn add(
-        &mut self,
-        space: &SpaceName,
-        position: u64,
-        memories: usize,
-        origin: &dyn Origin,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<()> {
+    pub fn add(&mut self, space: &SpaceName, origin: &dyn Origin) -> Result<()> {
+        self.try_add(space, origin)?
+    }
+
+    /// The same, and tells the store's errors, outside, from those of `origin`, inside.
+    fn try_add(&mut self, space: &SpaceName, origin: &dyn Origin) -> Result<Result<()>> {
         let mut files = Vec::new();
         for (at, (name, bytes, is_cold)) in origin.files().into_iter().enumerate() {
-            let sha256 = if is_cold { None } else { Some(origin.sha256(at)?) };
+            let sha256 = match is_cold {
+                true => None,
+                false => match origin.sha256(at) {
+                    Ok(sha256) => Some(sha256),
+                    Err(error) => return Ok(Err(error)),
+                },
+            };
             let file = FileCopy { name, bytes, sha256 };
             let object = file.object();
             if self.known.get(&object) == Some(&bytes) {
-                progress(bytes);
+                origin.copied(bytes);
             } else {
-                self.copy(&file, origin, at, progress)?;
+                if let Err(error) = self.copy(&file, origin, at)? {
+                    return Ok(Err(error));
+                }
                 self.known.insert(object, bytes);
                 self.taken.files_copied += 1;
                 self.taken.bytes_copied += bytes;
             }
-            self.taken.files += 1;
-            self.taken.bytes += bytes;
             files.push(file);
         }
+        let (position, memories) = (origin.position(), origin.memories());
         self.backup.spaces.push(SpaceCopy { name: space.to_string(), position, memories, files });
-        Ok(())
+        Ok(Ok(()))
     }
 
-    fn copy(
-        &self,
-        file: &FileCopy,
-        origin: &dyn Origin,
-        at: usize,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<()> {
+    fn copy(&self, file: &FileCopy, origin: &dyn Origin, at: usize) -> Result<Result<()>> {
         let mut hash = Sha256::new();
         let mut failed = None;
+        let mut fail = |error: Error| {
+            failed = Some(error);
+            StorageError::Payload { reason: "its origin gave other bytes, or none".into() }
+        };
         let written = self.backups.store.write_object(&file.object(), file.bytes, &mut |range| {
             let mut buffer = vec![0; (range.end - range.start) as usize];
-            if let Err(error) = origin.read(at, range.start, &mut buffer) {
-                failed = Some(error);
-                return Err(StorageError::Payload { reason: "its origin gave no bytes".into() });
-            }
+            origin.read(at, range.start, &mut buffer).map_err(&mut fail)?;
             hash.update(&buffer);
             // The last part decides whether the object comes to be.
             if range.end == file.bytes
                 && let Some(sha256) = &file.sha256
                 && hexadecimal(&hash.clone().finalize()) != *sha256
             {
-                return Err(StorageError::Payload {
-                    reason: format!("{} came with another SHA-256 than was announced; try again", file.name),
-                });
+                let message =
+                    format!("{} came with another SHA-256 than was announced; try again", file.name);
+                return Err(fail(Error::new(ErrorKind::Corrupt, message)));
             }
-            progress(buffer.len() as u64);
+            origin.copied(buffer.len() as u64);
             Ok(Bytes::from(buffer))
         });
         match failed {
-            Some(error) => Err(error),
-            None => Ok(written?),
+            Some(error) => Ok(Err(error)),
+            None => Ok(Ok(written?)),
         }
+    }
+
+    /// What it will be called as it is now, and its list.
+    fn named(&self) -> (String, Vec<u8>) {
+        let json = serde_json::to_vec_pretty(&self.backup).expect("texts and numbers can be written");
+        let digits = &hexadecimal(&Sha256::digest(&json))[..ID_DIGITS];
+        (format!("{}-{digits}", time_of_id(self.begun_at)), json)
     }
 
     /// Makes it a backup, and gives its id and what it took.
     ///
     /// # Errors
-    /// `Busy` where the store does not answer.
+    /// `Busy` where the store does not answer; `Conflict` where it took so long that others no longer counted on it.
     pub fn finish(self) -> Result<(String, Backup, Taken)> {
-        let json = serde_json::to_vec_pretty(&self.backup).expect("texts and numbers can be written");
-        let digits = &hexadecimal(&Sha256::digest(&json))[..ID_DIGITS];
-        let id = format!("{}-{digits}", time_of_id(self.begun_at));
+        if !self.claim.is_there()? {
+            let message = format!(
+                "the backup took more than {} h, and another program has removed files from {} meanwhile; take it again: \
+                 what is there by now is not copied again",
+                Work::Writing.counts_for().as_secs() / 3600,
+                self.backups.place
+            );
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let (id, json) = self.named();
+        let (name, bytes) = (format!("backups/{id}.json"), json.len() as u64);
         // One of the same name holds the same.
-        self.backups.store.create_object(&format!("backups/{id}.json"), json.into())?;
-        Ok((id, self.backup, self.taken))
+        if let Err(error) = self.backups.store.create_object(&name, json.into()) {
+            // It may have been done all the same.
+            match self.backups.store.object_bytes(&name) {
+                Ok(Some(found)) if found == bytes => {}
+                _ => return Err(error.into()),
+            }
+        }
+        let mut taken = self.taken;
+        for file in self.backup.spaces.iter().flat_map(|space| &space.files) {
+            taken.files += 1;
+            taken.bytes += file.bytes;
+        }
+        Ok((id, self.backup, taken))
     }
 }
 

@@ -9,8 +9,9 @@ use engram_core::error::shown;
 use engram_core::id::SpaceName;
 use engram_storage::cold::ColdStore;
 use engram_storage::{Vfs, names};
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a restore wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub struct Restored {
     pub bytes: u64,
     /// Files of the cold tier that were there already: another folder may be using them.
     pub cold_there: u64,
+}
+
+/// Where a space goes.
+struct Destination<'a> {
+    vfs: &'a dyn Vfs,
+    dir: &'a Path,
+    cold: Option<&'a ColdStore>,
+    /// Cold files that are its own where they are there already.
+    own: BTreeSet<String>,
 }
 
 impl Backups {
@@ -65,13 +75,13 @@ impl Backups {
                 return Err(Error::new(ErrorKind::Invalid, message));
             }
         }
-        keep_cold(options, &chosen)?;
         let mut restored = Restored::default();
         for (name, copy) in &chosen {
             let dir = folder.join(name.as_str());
             let noted = NotedBackup { id: id.to_string(), place: self.place().to_string() };
-            begin_space(vfs, &dir, noted)?;
-            self.restore_space(copy, vfs, &dir, options.cold.as_deref(), &mut restored, progress)?;
+            let own = begin_space(options, &dir, copy, noted)?;
+            let to = Destination { vfs, dir: &dir, cold: options.cold.as_deref(), own };
+            self.restore_space(copy, &to, &mut restored, progress)?;
             // It is a space from here on.
             vfs.sync_dir(&dir)?;
             vfs.remove_file(&dir.join(DELETED))?;
@@ -87,18 +97,17 @@ impl Backups {
     fn restore_space(
         &self,
         copy: &SpaceCopy,
-        vfs: &dyn Vfs,
-        dir: &Path,
-        cold: Option<&ColdStore>,
+        to: &Destination<'_>,
         restored: &mut Restored,
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         for file in &copy.files {
-            match (&file.sha256, cold) {
+            match (&file.sha256, to.cold) {
                 (None, Some(cold)) => {
-                    restored.cold_there += u64::from(self.restore_cold(file, cold, progress)?)
+                    let is_there = self.restore_cold(file, cold, progress)?;
+                    restored.cold_there += u64::from(is_there && !to.own.contains(&file.name));
                 }
-                _ => self.restore_file(file, vfs, &dir.join(&file.name), progress)?,
+                _ => self.restore_file(file, to.vfs, &to.dir.join(&file.name), progress)?,
             }
             restored.files += 1;
             restored.bytes += file.bytes;
@@ -155,38 +164,65 @@ fn count(options: &Options, chosen: &[(SpaceName, &SpaceCopy)]) -> Result<u64> {
     memories
 }
 
-/// Takes cold files that are wanted again off the lists of those that are still to be deleted.
-fn keep_cold(options: &Options, chosen: &[(SpaceName, &SpaceCopy)]) -> Result<()> {
+/// Makes the folder of a space that is to come, with a mark: while that is there, it is no space, and who opens the folder
+/// after a crash erases it. The mark names the cold files that go with it then, which are given: those that are not there
+/// yet, those that an earlier try wrote, and those that were still to be deleted.
+fn begin_space(
+    options: &Options,
+    dir: &Path,
+    copy: &SpaceCopy,
+    from: NotedBackup,
+) -> Result<BTreeSet<String>> {
     let (vfs, erased) = (&options.vfs, options.data_dir.join(ERASED));
-    if !vfs.exists(&erased)? {
-        return Ok(());
+    vfs.create_dir_all(dir)?;
+    let mark = dir.join(DELETED);
+    let is_marked = vfs.exists(&mark)?;
+    let of_mark = if is_marked { names::read(&**vfs, &mark)? } else { Vec::new() };
+    let lists = erased_lists(&**vfs, &erased)?;
+    let listed: BTreeSet<&String> = of_mark.iter().chain(lists.values().flatten()).collect();
+    let mut own = BTreeSet::new();
+    for FileCopy { name, sha256, .. } in &copy.files {
+        let is_there = |cold: &Arc<ColdStore>| Ok::<_, Error>(cold.object_bytes(name)?.is_some());
+        if sha256.is_none() && (listed.contains(name) || !options.cold.as_ref().map_or(Ok(true), is_there)?) {
+            own.insert(name.clone());
+        }
     }
-    let files = chosen.iter().flat_map(|(_, copy)| &copy.files);
-    let wanted: BTreeSet<&str> = files.map(|file| file.name.as_str()).collect();
-    for list in vfs.list(&erased)?.into_iter().filter(|list| list.ends_with(".parquet")) {
-        let path = erased.join(list);
-        let listed = names::read(&**vfs, &path)?;
-        let left: Vec<String> =
-            listed.iter().filter(|name| !wanted.contains(name.as_str())).cloned().collect();
+    let left: Vec<String> = of_mark.into_iter().filter(|name| !own.contains(name)).collect();
+    if let Some(first) = left.first() {
+        vfs.create_dir_all(&erased)?;
+        names::write(vfs, &erased.join(first.replace('/', "-")), &left)?;
+    }
+    if !own.is_empty() || is_marked {
+        names::write(vfs, &mark, &own.iter().cloned().collect::<Vec<_>>())?;
+    } else {
+        drop(vfs.create(&mark)?);
+    }
+    vfs.sync_dir(dir)?;
+    // They are known here now, and must not be deleted once this is a space.
+    for (path, listed) in lists {
+        let left: Vec<String> = listed.iter().filter(|name| !own.contains(*name)).cloned().collect();
         if left.len() < listed.len() {
             names::write(vfs, &path, &left)?;
         }
     }
-    Ok(())
-}
-
-/// Makes the folder of a space that is to come, with a mark: while that is there, it is no space, and who opens the folder
-/// after a crash erases it.
-fn begin_space(vfs: &dyn Vfs, dir: &Path, from: NotedBackup) -> Result<()> {
-    vfs.create_dir_all(dir)?;
-    if !vfs.exists(&dir.join(DELETED))? {
-        drop(vfs.create(&dir.join(DELETED))?);
-    }
-    vfs.sync_dir(dir)?;
-    empty(vfs, dir)?;
+    empty(&**vfs, dir)?;
     let noted = vfs.create(&dir.join(BACKUPS))?;
     noted.write_at(0, &serde_json::to_vec_pretty(&[from]).expect("texts can be written"))?;
-    Ok(noted.sync()?)
+    noted.sync()?;
+    Ok(own)
+}
+
+/// The lists of cold files that are still to be deleted.
+fn erased_lists(vfs: &dyn Vfs, erased: &Path) -> Result<BTreeMap<PathBuf, Vec<String>>> {
+    let mut lists = BTreeMap::new();
+    if vfs.exists(erased)? {
+        for list in vfs.list(erased)?.into_iter().filter(|list| list.ends_with(".parquet")) {
+            let path = erased.join(list);
+            let listed = names::read(vfs, &path)?;
+            lists.insert(path, listed);
+        }
+    }
+    Ok(lists)
 }
 
 /// The spaces to bring back. Names come from a file, and lead to places on this disk.

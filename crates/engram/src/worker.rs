@@ -206,8 +206,9 @@ fn put_in_place(space: &Space, writer: CheckpointWriter, position: u64) -> Resul
     }
     let bytes = writer.finish()?;
     if let LogState::Open(open) = &mut *space.log.lock() {
-        open.log.remove_through(LogPosition(position))?;
+        // Known before the log that it stands for goes: if that fails halfway, a snapshot needs both.
         open.checkpoint = (position, bytes);
+        open.log.remove_through(LogPosition(position))?;
     }
     checkpoint::remove_older(&*space.shared.options.vfs, &space.dir, LogPosition(position))?;
     Ok(())

@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests that panics fails the test that called it")]
 
-use engram::backup::{Backup, Backups};
+use engram::backup::{Backup, Backups, Origin, Source, time_of_id};
 use engram::{
-    Checked, ColdOptions, ColdStore, Embedder, Engine, ErrorKind, MemoryId, NewMemory, NotedBackup, Options,
-    Snapshot, Space, SpaceName, StoreOptions, Timestamp, check,
+    Checked, ColdOptions, ColdStore, Embedder, Engine, Error, ErrorKind, FaultyVfs, MemoryId, NewMemory,
+    NotedBackup, Options, Result, Snapshot, Space, SpaceName, StoreOptions, Timestamp, check,
 };
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,7 +77,7 @@ fn fill(engine: &Engine, ids: std::ops::Range<usize>) -> Arc<Space> {
 
 fn back_up(backups: &Backups, at: i64, snapshot: &Snapshot) -> (String, Backup, engram::backup::Taken) {
     let mut writer = backups.begin(Timestamp(at * 1_000_000)).unwrap();
-    writer.add(&name(), snapshot.position(), snapshot.memories(), snapshot, &mut |_| {}).unwrap();
+    writer.add(&name(), snapshot).unwrap();
     writer.finish().unwrap()
 }
 
@@ -145,12 +146,175 @@ fn a_later_backup_copies_only_what_is_new_and_an_older_one_can_go() {
     assert_eq!(more.files_copied, 1, "the end of the log");
     assert_eq!(backups.ids().unwrap().len(), 3);
     assert_eq!(backups.get(Some(&first)).unwrap().0, first);
-    let gone = backups.prune(1, &third).unwrap();
-    assert_eq!(gone.iter().map(|(id, _)| id.as_str()).next(), Some(first.as_str()));
+    let gone = backups.prune(1, &third, Timestamp(4_000_000)).unwrap();
+    assert_eq!(gone.first(), Some(&first));
     assert_eq!(backups.ids().unwrap(), [third]);
     assert_eq!(backups.verify(&list, &mut |_| {}).unwrap(), Vec::<String>::new());
     assert_eq!(walk(&place.path("backups")).len(), 1 + list.spaces[0].files.len());
     assert_eq!(backups.get(Some(&first)).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_snapshot_after_a_checkpoint_that_failed_at_any_sync_is_whole() {
+    let place = Place::new();
+    let mut at = 0;
+    loop {
+        at += 1;
+        let vfs = FaultyVfs::new(at);
+        let options = || Options { cold: None, vfs: Arc::new(vfs.clone()), ..place.options("data", "cold") };
+        let engine =
+            Engine::open(Options { segment_bytes_max: 500, checkpoint_bytes: 2000, ..options() }).unwrap();
+        vfs.fail_sync_at(vfs.syncs() + at);
+        let space = engine.space_or_new(&name()).unwrap();
+        let mut store = |at: usize| drop(space.store(vec![memory(at)], &StoreOptions::default()));
+        (0..20).for_each(&mut store);
+        engine.work_off();
+        (20..24).for_each(&mut store);
+        if vfs.syncs() < at {
+            break;
+        }
+        let Ok(snapshot) = space.snapshot() else { continue };
+        let (id, list, _) = back_up(&place.backups(), at as i64, &snapshot);
+        let to = Options { vfs: Arc::new(FaultyVfs::new(0)), ..options() };
+        place.backups().restore(&id, &list, None, &to, &mut |_| {}).unwrap();
+        let restored = Engine::open(to).unwrap();
+        assert_eq!(all(&restored.space(&name()).unwrap()), all(&space), "sync {at} failed");
+    }
+    assert!(at > 24, "{at} syncs");
+}
+
+/// A source of which some spaces cannot be copied, or that ends.
+struct Troubled<'a> {
+    engine: &'a Engine,
+    bad: &'a str,
+    /// Spaces that are copied before it answers no more.
+    lives_for: Cell<usize>,
+}
+
+impl Source for Troubled<'_> {
+    fn spaces(&self) -> Result<Vec<SpaceName>> {
+        match self.lives_for.get() {
+            0 => Err(Error::new(ErrorKind::Internal, "nobody answers")),
+            _ => Source::spaces(self.engine),
+        }
+    }
+
+    fn hold<'a>(&'a self, space: &SpaceName) -> Result<Option<Box<dyn Origin + 'a>>> {
+        let lives_for = self.lives_for.get();
+        if lives_for == 0 || space.as_str() == self.bad {
+            return Err(Error::new(ErrorKind::Internal, "no bytes came"));
+        }
+        self.lives_for.set(lives_for - 1);
+        self.engine.hold(space)
+    }
+
+    fn note(&self, space: &SpaceName, backup: &NotedBackup) -> Result<Option<Vec<NotedBackup>>> {
+        self.engine.note(space, backup)
+    }
+
+    fn forget(&self, space: &SpaceName, id: &str) -> Result<()> {
+        self.engine.forget(space, id)
+    }
+}
+
+#[test]
+fn a_space_that_cannot_be_copied_is_left_out_and_a_source_that_ends_leaves_no_backup() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let names = ["a", "b", "c"].map(|name| SpaceName::new(name).unwrap());
+    for name in &names {
+        engine.space_or_new(name).unwrap().store(vec![memory(0)], &StoreOptions::default()).unwrap();
+    }
+    let (backups, ids) = (place.backups(), || place.backups().ids().unwrap());
+    let take = |bad: &str, lives_for: usize, at: i64| {
+        let source = Troubled { engine: &engine, bad, lives_for: Cell::new(lives_for) };
+        backups.take(&source, &names, vec![], Some(1), Timestamp(at * 1_000_000))
+    };
+    let whole = take("", 9, 1).unwrap();
+    assert_eq!((whole.backup.spaces.len(), ids()), (3, vec![whole.id.clone()]));
+    let partly = take("b", 9, 2).unwrap();
+    let [left_out] = &partly.backup.left_out[..] else { panic!("{partly:?}") };
+    assert_eq!((left_out.name.as_str(), left_out.reason.as_str()), ("b", "no bytes came"));
+    assert_eq!((partly.backup.spaces.len(), partly.removed.len()), (2, 0), "the last one with b stays");
+    assert_eq!(ids(), [whole.id.clone(), partly.id.clone()]);
+    for lives_for in 0..3 {
+        let error = take("", lives_for, 3).unwrap_err();
+        assert!(error.to_string().contains("nobody answers"), "{error}");
+        assert_eq!(backups.get(None).unwrap().0, partly.id, "one that has less is no newer one");
+    }
+    let nothing = backups.take(&engine, &[], vec![], Some(1), Timestamp(4_000_000)).unwrap_err();
+    assert!(nothing.kind() == ErrorKind::NotFound && ids().len() == 2, "{nothing}");
+    let last = take("", 9, 5).unwrap();
+    assert_eq!((ids(), last.removed), (vec![last.id.clone()], vec![whole.id, partly.id]));
+    let noted = engine.space(&names[1]).unwrap().backups().unwrap();
+    assert_eq!(noted, [NotedBackup { id: last.id, place: backups.place().to_string() }]);
+}
+
+#[test]
+fn who_removes_backups_waits_for_who_writes_them_and_the_other_way_round() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let space = fill(&engine, 0..200);
+    let (backups, hour) = (place.backups(), 3600 * 1_000_000);
+    let (first, ..) = back_up(&backups, 1, &space.snapshot().unwrap());
+    // Another program copies, and counts on what the first one has.
+    let others = place.backups();
+    let mut writer = others.begin(Timestamp(hour)).unwrap();
+    writer.add(&name(), &space.snapshot().unwrap()).unwrap();
+    for at in 0..200 {
+        space.delete(&id(at)).unwrap();
+    }
+    fill(&engine, 200..210);
+    let (second, ..) = back_up(&backups, 2, &space.snapshot().unwrap());
+    assert_eq!(backups.prune(1, &second, Timestamp(2 * hour)).unwrap(), [first]);
+    let (id, list, _) = writer.finish().unwrap();
+    assert_eq!(others.verify(&list, &mut |_| {}).unwrap(), Vec::<String>::new(), "its files stayed");
+    // One that was killed: for a day, what no backup needs stays; then it counts no longer, and cannot end.
+    let left = others.begin(Timestamp(3 * hour)).unwrap();
+    let files = walk(&place.path("backups/files")).len();
+    assert_eq!(backups.prune(1, &second, Timestamp(4 * hour)).unwrap(), Vec::<String>::new());
+    assert_eq!(backups.prune(1, &second, Timestamp(26 * hour)).unwrap(), Vec::<String>::new());
+    assert_eq!(walk(&place.path("backups/files")).len(), files);
+    fs::remove_file(place.path("backups").join(format!("backups/{id}.json"))).unwrap();
+    assert_eq!(backups.prune(1, &second, Timestamp(28 * hour)).unwrap(), Vec::<String>::new());
+    assert!(walk(&place.path("backups/files")).len() < files);
+    assert_eq!(left.finish().unwrap_err().kind(), ErrorKind::Conflict);
+    // While one removes, nobody begins; an hour after it was killed, they do.
+    fs::create_dir_all(place.path("backups/removing")).unwrap();
+    let claim = place.path("backups/removing").join(format!("{}-0", time_of_id(Timestamp(30 * hour))));
+    fs::write(&claim, "").unwrap();
+    let refused = backups.begin(Timestamp(30 * hour)).err().unwrap();
+    assert!(refused.kind() == ErrorKind::Busy && refused.to_string().contains("removing/"), "{refused}");
+    drop(backups.begin(Timestamp(32 * hour)).unwrap());
+    assert!(!claim.exists() && walk(&place.path("backups/writing")).is_empty());
+}
+
+#[test]
+fn cold_files_of_a_restore_that_was_cut_off_are_used_by_the_next_or_removed() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let space = fill(&engine, 0..200);
+    let (backups, expected) = (place.backups(), all(&space));
+    let (newest, mut list, _) = back_up(&backups, 1, &space.snapshot().unwrap());
+    let to = || place.options("to", "to-cold");
+    let cold_files = || walk(&place.path("to-cold")).iter().filter(|path| path.is_file()).count();
+    // The last file is damaged, so that a restore ends before it.
+    list.spaces[0].files.sort_by_key(|file| file.sha256.is_some());
+    let last = place.path("backups").join(list.spaces[0].files.last().unwrap().object());
+    let sound = fs::read(&last).unwrap();
+    fs::write(&last, flipped(&sound)).unwrap();
+    let cut_off = || backups.restore(&newest, &list, None, &to(), &mut |_| {}).unwrap_err();
+    assert_eq!((cut_off().kind(), cold_files() > 0), (ErrorKind::Corrupt, true));
+    let there = cold_files();
+    drop(Engine::open(to()).unwrap());
+    assert_eq!(cold_files(), 0, "who opens the folder removes what nothing names");
+    cut_off();
+    assert_eq!(cold_files(), there);
+    fs::write(&last, sound).unwrap();
+    let restored = backups.restore(&newest, &list, None, &to(), &mut |_| {}).unwrap();
+    assert_eq!((restored.cold_there, cold_files()), (0, there), "they are its own");
+    let engine = Engine::open(to()).unwrap();
+    assert_eq!(all(&engine.space(&name()).unwrap()), expected);
 }
 
 #[test]
@@ -246,7 +410,7 @@ fn a_restore_beside_the_space_itself_leaves_its_cold_files_alone() {
     let mut writer = backups.begin(Timestamp(0)).unwrap();
     for (name, space) in [(name(), &space), (other, &second)] {
         let held = space.snapshot().unwrap();
-        writer.add(&name, held.position(), held.memories(), &held, &mut |_| {}).unwrap();
+        writer.add(&name, &held).unwrap();
     }
     let (newest, backup, _) = writer.finish().unwrap();
     // Few may be open, so that opening the next may close one.

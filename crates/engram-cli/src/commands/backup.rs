@@ -5,9 +5,10 @@ use crate::backend::{Backend, Folder, is_not_found};
 use crate::fault::{Fault, Result, usage};
 use crate::screen::{Screen, counted, note, progress, sized};
 use clap::Args;
-use engram::backup::{BackupWriter, Backups, Origin};
-use engram::{Error, ErrorKind, SpaceName, clock};
-use engram_server::api::{BackupIn, BytesQuery, SnapshotFileOut, SnapshotOut};
+use engram::backup::{Backups, LeftOut, Origin, Source};
+use engram::{Error, ErrorKind, NotedBackup, SpaceName, clock};
+use engram_server::api::{BackupIn, BackupOut, BytesQuery, SnapshotFileOut, SnapshotOut};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -24,9 +25,9 @@ Examples:
 
 Each space is copied as of one moment. What an earlier backup at the same
 place has already is not copied again. AWS_* variables say how to reach S3.
-Only one program at a time may write to a place.
+A space that cannot be copied is left out and named; then no old backup goes.
 Bring one back with: engram restore --from PLACE --data-dir DIR
-Exit codes: 1 where a space is not in the backup.")]
+Exit codes: 1 where a space is not in the backup, or it could not be noted.")]
 pub(crate) struct Backup {
     /// A folder, file:///folder, or s3://bucket/prefix
     #[arg(long, value_name = "PLACE")]
@@ -56,6 +57,7 @@ struct Report {
     bytes_copied: u64,
     removed: Vec<String>,
     left_out: Vec<String>,
+    troubles: Vec<String>,
 }
 
 impl Backup {
@@ -65,10 +67,11 @@ impl Backup {
         }
         let backend = Backend::open(&self.target, Folder::MustExist)?;
         let report = backend.with(|backend| self.copy(backend))?;
-        let code = ExitCode::from(u8::from(!report.left_out.is_empty()));
+        let code = ExitCode::from(u8::from(!report.left_out.is_empty() || !report.troubles.is_empty()));
         for space in &report.left_out {
             note(format_args!("not in the backup: {space}"));
         }
+        report.troubles.iter().for_each(note);
         if self.json {
             return screen.json(&report).map(|()| code);
         }
@@ -91,10 +94,8 @@ impl Backup {
 
     fn copy(&self, backend: &Backend) -> Result<Report> {
         let backups = Backups::open(&self.to)?;
-        let mut writer = backups.begin(clock::Clock::system().now())?;
         let known = backend.spaces()?.spaces;
-        let mut left_out = Vec::new();
-        let mut chosen = Vec::new();
+        let (mut left_out, mut chosen) = (Vec::new(), Vec::new());
         for space in &self.space {
             if !known.iter().any(|known| known.name == *space) {
                 return usage(format!(
@@ -104,72 +105,88 @@ impl Backup {
         }
         for space in known.iter().filter(|known| self.space.is_empty() || self.space.contains(&known.name)) {
             match &space.error {
-                Some(error) => left_out.push(format!("space {}: {error}", space.name)),
-                None => chosen.push(&space.name),
-            }
-        }
-        for space in chosen {
-            match backend.take_snapshot(space) {
-                // Deleted meanwhile.
-                taken if is_not_found(&taken) => {}
-                taken => {
-                    let taken = taken?;
-                    let copied = copy_space(backend, &taken, &mut writer);
-                    backend.delete_snapshot(space, &taken.id).ok();
-                    copied?;
+                Some(error) => {
+                    left_out.push(LeftOut { name: space.name.clone(), reason: error.to_string() });
                 }
+                None => chosen.push(SpaceName::new(&space.name).map_err(Error::from)?),
             }
         }
-        let (id, backup, taken) = writer.finish()?;
-        for space in &backup.spaces {
-            let noted = backend.note_backup(&space.name, &id, BackupIn { place: backups.place().to_owned() });
-            if !is_not_found(&noted) {
-                noted.map_err(|fault| fault.at(format!("backup {id} is made, and could not be noted")))?;
-            }
-        }
-        let mut removed = Vec::new();
-        // What is left out of this one may be in no other that stays.
-        let keep = self.keep.filter(|_| left_out.is_empty());
-        for (id, backup) in keep.map(|keep| backups.prune(keep, &id)).transpose()?.unwrap_or_default() {
-            for space in backup.iter().flat_map(|backup| &backup.spaces) {
-                let forgotten = backend.forget_backup(&space.name, &id);
-                if !is_not_found(&forgotten) {
-                    forgotten?;
-                }
-            }
-            removed.push(id);
-        }
+        let now = clock::Clock::system().now();
+        let run = backups.take(backend, &chosen, left_out, self.keep, now)?;
+        let left_out = |space: LeftOut| format!("space {}: {}", space.name, space.reason);
         Ok(Report {
-            id,
+            id: run.id,
             place: backups.place().to_owned(),
-            spaces: backup.spaces.len(),
-            files: taken.files,
-            bytes: taken.bytes,
-            files_copied: taken.files_copied,
-            bytes_copied: taken.bytes_copied,
-            removed,
-            left_out,
+            spaces: run.backup.spaces.len(),
+            files: run.taken.files,
+            bytes: run.taken.bytes,
+            files_copied: run.taken.files_copied,
+            bytes_copied: run.taken.bytes_copied,
+            removed: run.removed,
+            left_out: run.backup.left_out.into_iter().map(left_out).collect(),
+            troubles: run.troubles,
         })
     }
 }
 
-fn copy_space(backend: &Backend, taken: &SnapshotOut, writer: &mut BackupWriter<'_>) -> Result<()> {
-    let bytes = taken.files.iter().map(|file| file.bytes).sum();
-    let bar = progress(&format!("copying {}", taken.space), "bytes", Some(bytes));
-    let origin = Held { backend, taken };
-    let space = SpaceName::new(&taken.space).map_err(Error::from)?;
-    writer.add(&space, taken.position, taken.memories as usize, &origin, &mut |bytes| bar.inc(bytes))?;
-    bar.finish_and_clear();
-    Ok(())
+impl Source for Backend {
+    fn spaces(&self) -> engram::Result<Vec<SpaceName>> {
+        let found = Backend::spaces(self).map_err(as_error)?.spaces;
+        found.iter().map(|space| Ok(SpaceName::new(&space.name)?)).collect()
+    }
+
+    fn hold<'a>(&'a self, space: &SpaceName) -> engram::Result<Option<Box<dyn Origin + 'a>>> {
+        let Some(taken) = found(self.take_snapshot(space.as_str()))? else { return Ok(None) };
+        let bytes = taken.files.iter().map(|file| file.bytes).sum();
+        let bar = progress(&format!("copying {space}"), "bytes", Some(bytes));
+        Ok(Some(Box::new(Held { backend: self, taken, bar })))
+    }
+
+    fn note(&self, space: &SpaceName, backup: &NotedBackup) -> engram::Result<Option<Vec<NotedBackup>>> {
+        let place = BackupIn { place: backup.place.clone() };
+        let noted = found(self.note_backup(space.as_str(), &backup.id, place))?;
+        let backup = |BackupOut { id, place }| NotedBackup { id, place };
+        Ok(noted.map(|noted| noted.backups.into_iter().map(backup).collect()))
+    }
+
+    fn forget(&self, space: &SpaceName, id: &str) -> engram::Result<()> {
+        found(self.forget_backup(space.as_str(), id)).map(drop)
+    }
 }
 
-/// A snapshot that a server, or this process, holds.
+/// None where there is no such thing.
+fn found<T>(outcome: Result<T>) -> engram::Result<Option<T>> {
+    if is_not_found(&outcome) { Ok(None) } else { outcome.map(Some).map_err(as_error) }
+}
+
+/// A snapshot that a server, or this process, holds until this is dropped.
 struct Held<'a> {
     backend: &'a Backend,
-    taken: &'a SnapshotOut,
+    taken: SnapshotOut,
+    bar: ProgressBar,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        // One that stays is let go of when nobody has read it for a while.
+        self.backend.delete_snapshot(&self.taken.space, &self.taken.id).ok();
+    }
 }
 
 impl Origin for Held<'_> {
+    fn position(&self) -> u64 {
+        self.taken.position
+    }
+
+    fn memories(&self) -> usize {
+        self.taken.memories as usize
+    }
+
+    fn copied(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
     fn files(&self) -> Vec<(String, u64, bool)> {
         let file = |file: &SnapshotFileOut| (file.name.clone(), file.bytes, file.cold);
         self.taken.files.iter().map(file).collect()

@@ -10,6 +10,7 @@ use engram::{Error, SpaceName, clock};
 use engram_server::api::Time;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Bring spaces back from a backup
 #[derive(Debug, Args)]
@@ -24,7 +25,8 @@ Every file is compared with its SHA-256. A space that the folder has already is
 never touched: delete it first, or restore into another folder. Files of the
 cold tier go to the storage.cold_tier_endpoint of the configuration; give a
 copy that is to live beside the original another one.
-No server may have the folder open.")]
+No server may have the folder open.
+Exit codes: 1 where a space could not be copied when the backup was made.")]
 pub(crate) struct Restore {
     /// A folder, file:///folder, or s3://bucket/prefix
     #[arg(long, value_name = "PLACE")]
@@ -60,6 +62,7 @@ struct Listed {
     spaces: usize,
     memories: usize,
     bytes: u64,
+    left_out: Vec<String>,
 }
 
 /// What `--json` prints.
@@ -71,13 +74,14 @@ struct Report {
     files: u64,
     bytes: u64,
     cold_files_there: u64,
+    left_out: Vec<String>,
 }
 
 impl Restore {
-    pub(crate) fn run(self, screen: &mut Screen) -> Result<()> {
+    pub(crate) fn run(self, screen: &mut Screen) -> Result<ExitCode> {
         let backups = Backups::open_existing(&self.from)?;
         if self.list {
-            return self.list(&backups, screen);
+            return self.list(&backups, screen).map(|()| ExitCode::SUCCESS);
         }
         let Some(dir) = &self.data_dir else { return usage("where to? Give --data-dir") };
         let (id, backup) = self.choose(&backups)?;
@@ -93,15 +97,25 @@ impl Restore {
                 counted(restored.cold_there, "file", "files")
             ));
         }
+        let left_out = left_out(&backup, only.as_ref());
+        for space in &left_out {
+            note(format_args!(
+                "space {space} is not in this backup, it could not be copied; {}",
+                holder(&backups, &id, space)?
+            ));
+        }
+        let code = ExitCode::from(u8::from(!left_out.is_empty()));
         if self.json {
-            return screen.json(&Report {
+            let report = Report {
                 backup: id,
                 spaces: restored.spaces,
                 memories: restored.memories,
                 files: restored.files,
                 bytes: restored.bytes,
                 cold_files_there: restored.cold_there,
-            });
+                left_out,
+            };
+            return screen.json(&report).map(|()| code);
         }
         screen.line(format_args!(
             "restored {} with {} from backup {id} into {}: {}, {}",
@@ -110,7 +124,8 @@ impl Restore {
             dir.display(),
             counted(restored.files, "file", "files"),
             sized(restored.bytes)
-        ))
+        ))?;
+        Ok(code)
     }
 
     fn choose(&self, backups: &Backups) -> Result<(String, Backup)> {
@@ -137,6 +152,7 @@ impl Restore {
                     spaces: backup.spaces.len(),
                     memories: backup.spaces.iter().map(|space| space.memories).sum(),
                     bytes: bytes_of(&backup, None),
+                    left_out: left_out(&backup, None),
                     created_at: backup.created_at,
                 }),
                 Err(error) => note(error),
@@ -159,9 +175,33 @@ impl Restore {
                 grouped(backup.memories as u64),
                 sized(backup.bytes)
             ))?;
+            if !backup.left_out.is_empty() {
+                screen.line(format_args!(
+                    "  without {}, which could not be copied",
+                    backup.left_out.join(", ")
+                ))?;
+            }
         }
         Ok(())
     }
+}
+
+/// Spaces that should be in a backup and are not.
+fn left_out(backup: &Backup, only: Option<&SpaceName>) -> Vec<String> {
+    let names = backup.left_out.iter().map(|space| space.name.clone());
+    names.filter(|name| only.is_none_or(|only| only.as_str() == name)).collect()
+}
+
+/// Says where a space is that is not in a backup.
+fn holder(backups: &Backups, id: &str, space: &str) -> Result<String> {
+    for earlier in backups.ids()?.into_iter().rev().filter(|earlier| earlier.as_str() < id) {
+        // One that is damaged has none to give.
+        let has_it = |backup: &Backup| backup.spaces.iter().any(|copy| copy.name == space);
+        if backups.get(Some(&earlier)).is_ok_and(|(_, backup)| has_it(&backup)) {
+            return Ok(format!("bring it back with --backup {earlier} --space {space}"));
+        }
+    }
+    Ok("no earlier one at this place has it".to_owned())
 }
 
 fn bytes_of(backup: &Backup, only: Option<&SpaceName>) -> u64 {
