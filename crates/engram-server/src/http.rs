@@ -11,6 +11,7 @@ use crate::health::Health;
 use crate::metrics::{Held, Metrics, Operation};
 use crate::process::Process;
 use crate::service::{RepliesOut, Service, TimeLimit};
+use crate::snapshots::hashes_for;
 use crate::workers::{Task, Workers, panicked};
 use axum::Router;
 use axum::body::Body;
@@ -389,7 +390,10 @@ async fn delete_snapshot(State(app): State<Arc<App>>, call: Call) -> Response {
 }
 
 async fn snapshot_sha256(State(app): State<Arc<App>>, call: Call) -> Response {
-    let work = move |app: &App| ok(app.service.snapshot_sha256(call.space(), call.id(), &call.query()?)?);
+    let work = move |app: &App| {
+        let time_max = hashes_for(app.request_timeout);
+        ok(app.service.snapshot_sha256(call.space(), call.id(), &call.query()?, time_max)?)
+    };
     app.run(Task::of(Operation::Administer), work).await
 }
 

@@ -15,6 +15,8 @@ type Result<T> = std::result::Result<T, ApiError>;
 const SNAPSHOTS_MAX: usize = 16;
 /// A snapshot that nobody reads for so long is let go.
 const IDLE_MAX: Duration = Duration::from_secs(600);
+/// How long one answer hashes a file, if the request has that long; the next goes on from there.
+const HASHES_FOR: Duration = Duration::from_secs(5);
 /// Bytes of one answer.
 pub(crate) const PIECE_BYTES_MAX: u64 = 16 << 20;
 /// Characters of a backup's id and of its place.
@@ -63,10 +65,22 @@ impl Service {
         }
     }
 
-    /// SHA-256 of a file of a snapshot.
-    pub fn snapshot_sha256(&self, space: &str, id: &str, query: &BytesQuery) -> Result<Sha256Out> {
+    /// SHA-256 of a file of a snapshot, or how far it is when the time is over.
+    pub fn snapshot_sha256(
+        &self,
+        space: &str,
+        id: &str,
+        query: &BytesQuery,
+        time_max: Duration,
+    ) -> Result<Sha256Out> {
         let snapshot = self.snapshot(space, id)?;
-        Ok(Sha256Out { sha256: snapshot.sha256(query.file)?.to_owned() })
+        Ok(match snapshot.sha256_within(query.file, time_max)? {
+            Ok(sha256) => Sha256Out {
+                sha256: Some(sha256.to_owned()),
+                hashed_bytes: snapshot.files()[query.file].bytes(),
+            },
+            Err(hashed_bytes) => Sha256Out { sha256: None, hashed_bytes },
+        })
     }
 
     /// Some bytes of a file of a snapshot.
@@ -116,6 +130,11 @@ impl Service {
     pub fn backups(&self, space: &str) -> Result<BackupsOut> {
         Ok(self.engine().space(&space_name(space)?)?.backups()?.into())
     }
+}
+
+/// How long an answer may hash of a request that may take so long.
+pub(crate) fn hashes_for(request_timeout: Duration) -> Duration {
+    HASHES_FOR.min(request_timeout / 4)
 }
 
 fn check_room(held: &BTreeMap<String, (Stopwatch, Arc<Snapshot>)>) -> Result<()> {

@@ -206,7 +206,7 @@ fn reply_schemas_have_exactly_the_fields_of_the_wire_types() {
     let backup = BackupOut { id: text(), place: text() };
     assert_fields("BackupOut", backup.clone());
     assert_fields("BackupsOut", BackupsOut { backups: vec![backup.clone()] });
-    assert_fields("Sha256Out", Sha256Out { sha256: text() });
+    assert_fields("Sha256Out", Sha256Out { sha256: Some(text()), hashed_bytes: 1 });
     let file = SnapshotFileOut { name: text(), bytes: 0, cold: false };
     assert_fields("SnapshotFileOut", file.clone());
     let snapshot = SnapshotOut { id: text(), space: text(), position: 0, memories: 0, files: vec![file] };

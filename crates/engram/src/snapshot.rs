@@ -1,11 +1,14 @@
 //! A space as of one moment: its files, held readable while it goes on. What a backup copies.
 
+use crate::clock::Stopwatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::space::{LogState, Space};
 use engram_storage::{File, LogPosition, checkpoint, segment};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Bytes that are read at once.
 pub(crate) const PIECE_BYTES: u64 = 4 << 20;
@@ -26,9 +29,15 @@ pub struct SnapshotFile {
     /// None where it lies in the cold tier.
     file: Option<Box<dyn File>>,
     sha256: OnceLock<String>,
+    /// What was hashed so far, and how many bytes that are.
+    hashed: Mutex<(Sha256, u64)>,
 }
 
 impl SnapshotFile {
+    fn new(name: String, bytes: u64, file: Option<Box<dyn File>>) -> Self {
+        Self { name, bytes, file, sha256: OnceLock::new(), hashed: Mutex::default() }
+    }
+
     /// Its name in the folder of the space, or in the cold tier.
     pub fn name(&self) -> &str {
         &self.name
@@ -99,18 +108,30 @@ impl Snapshot {
     /// # Errors
     /// As `read`.
     pub fn sha256(&self, at: usize) -> Result<&str> {
+        let hashed = self.sha256_within(at, Duration::MAX)?;
+        Ok(hashed.expect("it has all the time there is"))
+    }
+
+    /// The same, or how many bytes are hashed when the time is over; the next call goes on from there.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn sha256_within(&self, at: usize, time_max: Duration) -> Result<Result<&str, u64>> {
         let file = self.file(at)?;
-        if let Some(sha256) = file.sha256.get() {
-            return Ok(sha256);
-        }
-        let mut hash = Sha256::new();
+        let watch = Stopwatch::start();
+        let mut hashed = file.hashed.lock();
+        let (hash, done) = &mut *hashed;
         let mut buffer = Vec::new();
-        for start in (0..file.bytes).step_by(PIECE_BYTES as usize) {
-            buffer.resize(PIECE_BYTES.min(file.bytes - start) as usize, 0);
-            self.read(at, start, &mut buffer)?;
+        while file.sha256.get().is_none() && *done < file.bytes {
+            buffer.resize(PIECE_BYTES.min(file.bytes - *done) as usize, 0);
+            self.read(at, *done, &mut buffer)?;
             hash.update(&buffer);
+            *done += buffer.len() as u64;
+            if *done < file.bytes && watch.elapsed() >= time_max {
+                return Ok(Err(*done));
+            }
         }
-        Ok(file.sha256.get_or_init(|| hexadecimal(&hash.finalize())))
+        Ok(Ok(file.sha256.get_or_init(|| hexadecimal(&hash.clone().finalize()))))
     }
 
     fn file(&self, at: usize) -> Result<&SnapshotFile> {
@@ -130,7 +151,7 @@ impl Snapshot {
             match listed.binary_search_by(|(listed, _)| listed.cmp(&name)) {
                 Ok(at) => {
                     let bytes = listed[at].1;
-                    self.files.push(SnapshotFile { name, bytes, file: None, sha256: OnceLock::new() });
+                    self.files.push(SnapshotFile::new(name, bytes, None));
                 }
                 Err(_) if memories > 0 => {
                     let message = format!(
@@ -183,7 +204,7 @@ impl Space {
         let mut hold = |name: String, bytes: Option<u64>| -> Result<()> {
             let file = vfs.open_read(&self.dir.join(&name))?;
             let bytes = bytes.map_or_else(|| file.size(), Ok)?;
-            files.push(SnapshotFile { name, bytes, file: Some(file), sha256: OnceLock::new() });
+            files.push(SnapshotFile::new(name, bytes, Some(file)));
             Ok(())
         };
         if checkpoint > 0 {

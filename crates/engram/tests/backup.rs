@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 const DIMENSIONS: usize = 32;
 const PAYLOAD_BYTES: u64 = 4 * DIMENSIONS as u64 + 40;
@@ -152,6 +153,32 @@ fn a_later_backup_copies_only_what_is_new_and_an_older_one_can_go() {
     assert_eq!(backups.verify(&list, &mut |_| {}).unwrap(), Vec::<String>::new());
     assert_eq!(walk(&place.path("backups")).len(), 1 + list.spaces[0].files.len());
     assert_eq!(backups.get(Some(&first)).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_file_is_hashed_in_as_many_calls_as_it_takes() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let space = engine.space_or_new(&name()).unwrap();
+    let large = NewMemory { content: Some("It rained. ".repeat(5000)), ..memory(1) };
+    for at in 0..200 {
+        let one = NewMemory { id: Some(id(at)), ..large.clone() };
+        space.store(vec![one], &StoreOptions::default()).unwrap();
+    }
+    let snapshot = space.snapshot().unwrap();
+    let (at, file) = snapshot.files().iter().enumerate().max_by_key(|(_, file)| file.bytes()).unwrap();
+    let (mut calls, mut hashed) = (1, 0);
+    let found = loop {
+        match snapshot.sha256_within(at, Duration::ZERO).unwrap() {
+            Ok(sha256) => break sha256.to_string(),
+            Err(bytes) => {
+                assert!(bytes > hashed && bytes < file.bytes(), "{bytes} of {}", file.bytes());
+                (calls, hashed) = (calls + 1, bytes);
+            }
+        }
+    };
+    assert!(calls > 1, "{} bytes were hashed at once", file.bytes());
+    assert_eq!(space.snapshot().unwrap().sha256(at).unwrap(), found);
 }
 
 #[test]

@@ -194,8 +194,13 @@ impl Origin for Held<'_> {
 
     fn sha256(&self, at: usize) -> engram::Result<String> {
         let query = BytesQuery { file: at, ..BytesQuery::default() };
-        let found = self.backend.snapshot_sha256(&self.taken.space, &self.taken.id, &query);
-        found.map(|found| found.sha256).map_err(as_error)
+        // A large file takes longer than a request may.
+        loop {
+            let found = self.backend.snapshot_sha256(&self.taken.space, &self.taken.id, &query);
+            if let Some(sha256) = found.map_err(as_error)?.sha256 {
+                return Ok(sha256);
+            }
+        }
     }
 
     fn read(&self, at: usize, offset: u64, buffer: &mut [u8]) -> engram::Result<()> {

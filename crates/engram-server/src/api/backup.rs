@@ -71,8 +71,12 @@ pub struct BytesQuery {
 /// What a file of a snapshot holds, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sha256Out {
-    /// SHA-256 in hexadecimal digits.
-    pub sha256: String,
+    /// SHA-256 in hexadecimal digits; absent while the file is being read: ask again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Bytes that were read for it so far.
+    #[serde(default)]
+    pub hashed_bytes: u64,
 }
 
 /// A backup that holds a space, to be noted.

@@ -26,6 +26,7 @@ fn a_snapshot_is_read_piece_by_piece_while_the_space_goes_on() {
     let in_two = [read("file=0&offset=0&bytes=10"), read("file=0&offset=10")].concat();
     assert_eq!((in_two, &all[..8]), (all.clone(), &b"ENGRLOG1"[..]));
     assert_eq!(sha256["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(sha256["hashed_bytes"], file["bytes"]);
     for (status, query, said) in [
         (404, "file=7", "there is none at 7"),
         (400, "file=0&offset=0&bytes=99999999", "at most 16777216"),
