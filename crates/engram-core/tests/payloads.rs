@@ -230,7 +230,7 @@ fn a_state_that_was_saved_without_payloads_is_the_same() {
         let mut new = NewNames::default();
         let mut numbered = spread.numbered(slot, &mut told, &mut new);
         loaded.take_names(&mut names, new);
-        names.translate(&mut numbered);
+        names.translate(&mut numbered).unwrap();
         let memory = record.facts().with(None, None);
         loaded.place_numbered(at, memory, &numbered, None, &stub);
     }

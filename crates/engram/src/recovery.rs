@@ -3,8 +3,9 @@
 //! an error with file and offset, but for the index, which is built again.
 
 use crate::codec::{Part, PartReader, decode_changes};
+use crate::config::Machine;
 use crate::engine::{Held, Shared, held, no_thread};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::space::{LogState, Space};
 use crate::tiers::{self, Placing};
 use crate::writer::version_of;
@@ -19,13 +20,18 @@ use engram_core::platform;
 use engram_core::state::{Change, Embedder, Names, Saved, SpaceState, Stub};
 use engram_storage::{Error as StorageError, Log, LogPosition, Recovered, Vfs, checkpoint};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 /// Parts of a checkpoint that are decoded ahead of being placed: some megabytes, of a megabyte each at most but for single
 /// memories.
 const PARTS_AHEAD_MAX: usize = 16;
+
+/// Bytes of memory that a slot takes at least, with nothing in it: its record, and its places in graph and lexicon.
+const SLOT_BYTES_MIN: u64 = 128;
+/// Slots that every machine has room for.
+const SLOTS_SOUND: Slot = 1 << 20;
 
 /// A checkpoint of this size leaves so much free memory behind that it is worth giving back.
 const LARGE_CHECKPOINT_BYTES: u64 = 64 << 20;
@@ -160,7 +166,12 @@ fn load_checkpoint(
             if let Part::Settings(settings) = &part {
                 embedder = settings.embedder;
             }
-            place(state, part, embedder, &mut names);
+            place(state, part, embedder, &mut names).map_err(|reason| {
+                let file = dir.join(checkpoint::file_name(position));
+                let message =
+                    format!("{} is damaged: {reason}; bring the space back from a backup", file.display());
+                Error::new(ErrorKind::Corrupt, message)
+            })?;
         }
         Ok::<_, Error>(joined(reader)?)
     })?;
@@ -191,9 +202,15 @@ fn read_checkpoint(
         };
         match &part {
             Part::Settings(settings) => saved.embedder = settings.embedder,
-            Part::Memory { memory, .. } => admit_memory(saved.embedder, memory)?,
+            Part::Memory { slot, memory, .. } => {
+                admit_slot(*slot)?;
+                admit_memory(saved.embedder, memory)?;
+            }
             Part::Block { memories, .. } => {
-                memories.iter().try_for_each(|kept| admit_stub(saved.embedder, &kept.stub))?;
+                memories.iter().try_for_each(|kept| {
+                    admit_slot(kept.at.slot)?;
+                    admit_stub(saved.embedder, &kept.stub)
+                })?;
             }
             _ => {}
         }
@@ -206,7 +223,12 @@ fn read_checkpoint(
 }
 
 /// Puts a part of a checkpoint into a state. `embedder` is that of the checkpoint.
-fn place(state: &mut SpaceState, part: Part, embedder: Option<Embedder>, names: &mut Names) {
+fn place(
+    state: &mut SpaceState,
+    part: Part,
+    embedder: Option<Embedder>,
+    names: &mut Names,
+) -> Result<(), String> {
     match part {
         Part::Settings(settings) => state.apply(0, Change::Settings(settings), None),
         Part::Memory { slot, arrival, version, uses, memory } => {
@@ -220,7 +242,7 @@ fn place(state: &mut SpaceState, part: Part, embedder: Option<Embedder>, names: 
             }
             state.take_names(names, new);
             for mut kept in memories {
-                names.translate(&mut kept.numbered);
+                names.translate(&mut kept.numbered)?;
                 let mut embedding = None;
                 if embedder != state.settings().embedder {
                     // Another version's vectors are not kept; texts that are away are embedded when they come back.
@@ -239,6 +261,18 @@ fn place(state: &mut SpaceState, part: Part, embedder: Option<Embedder>, names: 
         Part::Learned { last, rows } => state.restore_learned(last, &rows),
         Part::IndexVersions(_) | Part::IndexBytes(_) => unreachable!("the index is read by its own thread"),
     }
+    Ok(())
+}
+
+/// Whether there can be so many slots on this machine. A space has as many as it had memories at once, so few memories are
+/// no sign that one is wrong.
+fn admit_slot(slot: Slot) -> Result<(), String> {
+    static SLOTS_MAX: OnceLock<u64> = OnceLock::new();
+    let room = || Machine::detect().memory_bytes.map_or(u64::MAX, |bytes| bytes / SLOT_BYTES_MIN);
+    if slot < SLOTS_SOUND || u64::from(slot) < *SLOTS_MAX.get_or_init(room) {
+        return Ok(());
+    }
+    Err(format!("a memory is in slot {slot}, and this machine has no memory for so many"))
 }
 
 /// Whether stored bytes make sense to a state that asserts that they do.
@@ -278,7 +312,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::codec::{encode_part, encode_version_3};
     use crate::engine::{Engine, Options};
-    use crate::error::ErrorKind;
     use crate::space::StoreOptions;
     use engram_core::id::MemoryId;
     use engram_core::memory::{Link, NewMemory};
@@ -443,5 +476,50 @@ pub(crate) mod tests {
         let error = engine.space(&name()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("numbers that are not those of"), "{error}");
+    }
+
+    /// A space of 20 memories whose checkpoint is written again, and what is said when it is opened.
+    fn said_of(mut spoil: impl FnMut(&mut Part)) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, space) = open(folder.path(), 0);
+        for at in 0..20 {
+            let memory = NewMemory { content: Some(format!("rain, note {at}")), ..NewMemory::default() };
+            space.store(vec![memory], &StoreOptions::default()).unwrap();
+        }
+        engine.work_off();
+        engine.close().unwrap();
+        rewrite(&folder.path().join("spaces/notes"), |mut part| {
+            spoil(&mut part);
+            vec![encode_part(&part)]
+        });
+        let engine = Engine::open(Options::new(folder.path())).unwrap();
+        let error = engine.space(&name()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_word_that_is_told_twice_is_no_second_word() {
+        let said = said_of(|part| {
+            if let Part::Block { names, memories, .. } = part {
+                let again = names.terms.len() as u32;
+                names.terms.push(names.terms[0].clone());
+                let with = memories
+                    .iter_mut()
+                    .find(|kept| kept.numbered.terms.first().is_some_and(|term| term.0 == 0));
+                with.unwrap().numbered.terms.push((again, 1));
+            }
+        });
+        assert!(said.contains("has a word or a name twice") && said.contains(".ckpt"), "{said}");
+    }
+
+    #[test]
+    fn a_slot_that_no_machine_has_room_for_is_damage() {
+        let said = said_of(|part| {
+            if let Part::Block { memories, .. } = part {
+                memories.last_mut().unwrap().at.slot = Slot::MAX - 1;
+            }
+        });
+        assert!(said.contains("is in slot 4294967294"), "{said}");
     }
 }

@@ -3,9 +3,8 @@
 use super::SpaceState;
 use crate::Slot;
 use crate::associate::Analysis;
-use crate::graph::HubId;
-use crate::lexicon::TermId;
 use crate::speech::Speech;
+use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
 /// What is known of a memory's text: the numbers of its words and names, with how often it has them, and how it is told.
@@ -65,8 +64,31 @@ impl Told {
 /// What numbers mean to a state that reads them.
 #[derive(Debug, Default)]
 pub struct Names {
-    terms: Vec<TermId>,
-    entities: Vec<HubId>,
+    terms: Read,
+    entities: Read,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    /// By number.
+    ids: Vec<u32>,
+    known: FxHashSet<u32>,
+    /// Some were told again: they were dropped meanwhile, so that no memory has both numbers.
+    is_any_twice: bool,
+}
+
+impl Read {
+    fn take(&mut self, id: u32) {
+        self.is_any_twice |= !self.known.insert(id);
+        self.ids.push(id);
+    }
+
+    /// Returns false where a name is in the list twice.
+    fn translate(&self, numbers: &mut [(u32, u32)]) -> bool {
+        numbers.iter_mut().for_each(|(number, _)| *number = self.ids[*number as usize]);
+        let mut seen = FxHashSet::default();
+        !self.is_any_twice || numbers.iter().all(|(id, _)| seen.insert(*id))
+    }
 }
 
 impl SpaceState {
@@ -101,8 +123,8 @@ impl SpaceState {
 
     /// Takes up the names that follow in the order of telling. Until `finish_placing` each keeps its place here.
     pub fn take_names(&mut self, names: &mut Names, new: NewNames) {
-        names.terms.extend(new.terms.into_iter().map(|term| self.lexicon.lasting_id(term)));
-        names.entities.extend(new.entities.iter().map(|name| self.graph.lasting_entity_id(name)));
+        new.terms.into_iter().for_each(|term| names.terms.take(self.lexicon.lasting_id(term)));
+        new.entities.iter().for_each(|name| names.entities.take(self.graph.lasting_entity_id(name)));
     }
 
     /// What is known of a text, by the numbers of this state.
@@ -116,9 +138,12 @@ impl SpaceState {
 }
 
 impl Names {
-    /// Makes the numbers of what was read those of the state that took up these names. Every number was told.
-    pub fn translate(&self, numbered: &mut Numbered) {
-        numbered.terms.iter_mut().for_each(|(number, _)| *number = self.terms[*number as usize]);
-        numbered.entities.iter_mut().for_each(|(number, _)| *number = self.entities[*number as usize]);
+    /// Makes the numbers of what was read those of the state that took up these names. Every number was told. An error
+    /// where two numbers of a memory are the same name.
+    pub fn translate(&self, numbered: &mut Numbered) -> Result<(), String> {
+        if self.terms.translate(&mut numbered.terms) && self.entities.translate(&mut numbered.entities) {
+            return Ok(());
+        }
+        Err("a memory has a word or a name twice".into())
     }
 }
