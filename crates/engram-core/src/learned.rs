@@ -275,9 +275,9 @@ impl Learned {
         rows
     }
 
-    /// Takes over rows from a checkpoint. `find` tells where a memory stands that is placed already; `place` tells of
-    /// the others later. More pairs of a memory than `PAIRS_MAX`, and pairs that are there already, are passed over.
-    pub fn restore(&mut self, last: LastUse, rows: &[Row], find: impl Fn(u64) -> Option<Slot>) {
+    /// Takes over rows from a checkpoint; `place` tells after it where memories stand. More pairs of a memory than
+    /// `PAIRS_MAX`, and pairs that are there already, are passed over.
+    pub fn restore(&mut self, last: LastUse, rows: &[Row]) {
         self.last = last;
         for row in rows {
             let from = self.node_of(row.arrival, row.trials);
@@ -290,12 +290,6 @@ impl Learned {
                     self.nodes[to as usize].incoming.push(from);
                     self.pairs += 1;
                 }
-                if let Some(slot) = find(arrival) {
-                    self.settle(to, slot);
-                }
-            }
-            if let Some(slot) = find(row.arrival) {
-                self.settle(from, slot);
             }
         }
     }

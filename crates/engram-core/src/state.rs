@@ -440,10 +440,9 @@ impl SpaceState {
         self.graph.learned_mut().learn(version, at, &members, find);
     }
 
-    /// Takes over what a checkpoint kept of what was learned; its memories may come before or after.
+    /// Takes over what a checkpoint kept of what was learned, before `finish_placing` or changes say where its memories are.
     pub fn restore_learned(&mut self, last: LastUse, rows: &[Row]) {
-        let arrivals = &self.arrivals;
-        self.graph.learned_mut().restore(last, rows, |arrival| arrivals.get(&arrival).copied());
+        self.graph.learned_mut().restore(last, rows);
     }
 
     /// Notes that a recall showed these memories. Changes nothing else, and needs no lock but that of a reader.

@@ -129,7 +129,7 @@ fn what_is_forgotten_leaves_as_if_it_had_never_been_used() {
 }
 
 #[test]
-fn rows_come_back_whichever_memories_are_placed_already() {
+fn rows_come_back_and_lead_where_memories_are_placed() {
     let mut taught = Taught::default();
     let mut rng = fastrand::Rng::with_seed(5);
     for _ in 0..100 {
@@ -140,10 +140,9 @@ fn rows_come_back_whichever_memories_are_placed_already() {
     let rows = taught.learned.rows();
     let (first, second) = rows.split_at(4);
     for some in [first, second] {
-        restored.restore(taught.learned.last().clone(), some, |arrival| {
-            (arrival % 2 == 0).then_some(arrival as Slot)
-        });
+        restored.restore(taught.learned.last().clone(), some);
     }
+    (1..10).filter(|arrival| arrival % 2 == 0).for_each(|arrival| restored.place(arrival, arrival as Slot));
     let half: usize = (1..10).map(|slot| restored.of(slot).count()).sum();
     assert!(half > 0 && half < restored.len(), "only what is placed is given: {half}");
     (1..10).for_each(|arrival| restored.place(arrival, arrival as Slot));

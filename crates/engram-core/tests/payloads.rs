@@ -10,7 +10,7 @@ use engram_core::memory::{Memory, NewMemory};
 use engram_core::payloads::{Away, HeatClock, Home, Move, Moves, Region, Tier};
 use engram_core::recall::{Scratch, recall};
 use engram_core::state::{Change, Embedder, Names, NewNames, Numbers, Saved, SpaceSettings, SpaceState};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 const DIMENSIONS: usize = 24;
@@ -241,6 +241,52 @@ fn a_state_that_was_saved_without_payloads_is_the_same() {
     assert_eq!(loaded.tiers(), spread.tiers());
     let warm = slot(&loaded, 3);
     assert_eq!(loaded.memory(warm), Err(Away(warm)), "the region is not there yet");
+}
+
+#[test]
+fn names_that_are_dropped_and_told_again_while_a_state_is_saved_come_back() {
+    let mut saved = SpaceState::new(HnswParams::default());
+    saved.apply(1, Change::Settings(settings()), None);
+    let mut loaded = SpaceState::new(HnswParams::default());
+    loaded.apply(0, Change::Settings(settings()), None);
+    let (mut told, mut names) = (Numbers::default(), Names::default());
+    let (mut distinct, mut told_in_all, mut deletions) = (HashSet::new(), 0, Vec::new());
+    // Each second one has the same text, whose words nobody holds any more when it comes.
+    for (version, at) in (10..).step_by(10).zip([0, 1, 6, 7, 12]) {
+        let new = memory(at);
+        let analysis = Analysis::of(&new, &settings());
+        let id = new.id.clone();
+        saved.apply(version, Change::Stored(Box::new(new)), Some(&analysis));
+        let (arrival, slot) = saved.in_order(None).last().unwrap();
+        let moves = vec![Move { arrival, version, home: Home::Away { file: 9, row: at as u32 } }];
+        let moved = Change::Moved(Moves { file: Some((9, "cold".to_string())), moves });
+        saved.apply(version + 1, moved, None);
+        assert!(saved.evict(slot));
+        let (record, stub) = (saved.record(slot), saved.stub(slot).unwrap());
+        let (uses, heat) = (record.uses.clone(), record.heat().clone());
+        let place = Saved { slot, arrival, version: record.version, uses, heat };
+        let mut new = NewNames::default();
+        let mut numbered = saved.numbered(slot, &mut told, &mut new);
+        told_in_all += new.terms.len();
+        distinct.extend(new.terms.clone());
+        loaded.take_names(&mut names, new);
+        names.translate(&mut numbered).unwrap();
+        loaded.place_numbered(place, record.facts().with(None, None), &numbered, None, &stub);
+        if at < 12 {
+            let deletion = Change::Deleted(id);
+            saved.apply(version + 2, deletion.clone(), None);
+            deletions.push((version + 2, deletion));
+        }
+    }
+    assert!(
+        told_in_all > distinct.len(),
+        "{told_in_all} words were told, of {} different ones",
+        distinct.len()
+    );
+    loaded.finish_placing();
+    // The log, which comes after it.
+    deletions.into_iter().for_each(|(version, deletion)| loaded.apply(version, deletion, None));
+    assert_eq!(loaded.dump(), saved.dump());
 }
 
 #[test]

@@ -441,7 +441,6 @@ fn rebuilt(space: &ModelSpace, memories: &[Memory]) -> SpaceState {
         let at = Saved { slot, arrival: version, version, uses, heat: Heat::default() };
         state.place_saved(at, memory.clone(), &analysis);
     }
-    state.finish_placing();
     let arrival = |id: &MemoryId| {
         let at = memories.iter().position(|memory| memory.id == *id);
         at.expect("what was used is there still") as u64 + 2
@@ -455,6 +454,7 @@ fn rebuilt(space: &ModelSpace, memories: &[Memory]) -> SpaceState {
     let (at, used) = &space.last;
     let last = LastUse { version: u64::MAX, at: *at, arrivals: used.iter().map(arrival).collect() };
     state.restore_learned(last, &rows);
+    state.finish_placing();
     state
 }
 
