@@ -20,8 +20,8 @@ pub struct Flow {
     pub hops_max: u8,
     /// Mass below which a memory or hub passes nothing on: bounds the work by its inverse whatever the size of the graph.
     pub mass_min: f64,
-    /// Mass for each of its links below which a memory passes nothing on, and for each of its members below which a hub
-    /// gives none of them its part: so much work more for a hub is worth little.
+    /// Mass for each of its links below which a memory passes nothing on, and what each of those who share a name must get
+    /// for each of them: so much work more for a hub is worth little. One that a thousand share leads nowhere.
     pub mass_a_link_min: f64,
     /// What links get of the mass that flows on, of 1 for all kinds of association.
     pub links: f64,
@@ -38,6 +38,11 @@ impl Default for Flow {
 }
 
 impl Flow {
+    /// What a name must give to each of those who share it to lead to them.
+    fn rate_min(&self, holders: usize) -> f64 {
+        self.mass_min.max(self.mass_a_link_min * holders as f64)
+    }
+
     /// The part of so much mass that comes to rest where nothing is passed on, wherever it is; the other part is residual.
     fn ends(&self, graph: &Graph, hop: u8, slot: Slot, mass: f64) -> Option<f64> {
         let links = || (graph.out(slot).len() + graph.incoming(slot).len()) as f64;
@@ -66,7 +71,7 @@ const HOLDERS_FLOOR: usize = 8;
 
 /// How many memories ahead of the one whose mass divides the fetching runs.
 const FANS_AHEAD: usize = 3;
-/// What a name must give to each of those who share it to lead to them: less adds less than .1 to any score.
+/// What a name must give to each of those who share it to be a bridge to them: one that gives less adds less than .1 to a score.
 const NAMESAKE_PART_MIN: f64 = 1e-6;
 
 /// Paths given for one memory; what came by others is summed up in one more.
@@ -339,7 +344,7 @@ impl Spread {
         inflows.hubs.sort_unstable_by(|a, b| b.rate.total_cmp(&a.rate).then(a.hub.cmp(&b.hub)));
         for inflow in &inflows.hubs {
             let holders = &walk.graph.entity(inflow.hub).holders;
-            let rate_min = walk.flow.mass_min.max(walk.flow.mass_a_link_min * holders.len() as f64);
+            let rate_min = walk.flow.rate_min(holders.len());
             if inflow.rate < rate_min || self.visits + holders.len() > visits_max {
                 self.truncated |= inflow.rate >= rate_min;
                 self.residual += inflow.mass;

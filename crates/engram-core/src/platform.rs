@@ -46,6 +46,15 @@ pub fn return_unused() {
     }
 }
 
+/// The processor that the calling thread runs on, or -1 where the system does not say. It may be another the next moment.
+pub fn processor() -> i32 {
+    #[cfg(target_os = "linux")]
+    // SAFETY: it only asks.
+    return unsafe { libc::sched_getcpu() };
+    #[cfg(not(target_os = "linux"))]
+    -1
+}
+
 /// Lets the calling thread, and those that it begins, run on these processors only.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin_thread(cpus: &[u32]) -> io::Result<()> {

@@ -599,7 +599,8 @@ impl<'a> Ranking<'a> {
     }
 
     fn find_by_vector(&mut self, found: &mut Vec<(Slot, f32)>) {
-        let most = self.vector_candidates(VECTOR_CANDIDATES_MAX);
+        let most = VECTOR_CANDIDATES_MAX.min(self.state.index().params().ef_search);
+        let most = self.vector_candidates(most);
         let count = most.max(self.options.limit);
         let mut nearest = std::mem::take(&mut self.scratch.lists.nearest);
         self.find_nearest(count, Self::may_hit, &mut nearest);

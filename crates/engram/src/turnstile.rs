@@ -1,36 +1,42 @@
-//! How many recalls compute at a time: as many as there are cores. More would only share the cores, each stopped in its midst
-//! with the state of its space locked, so that a writer would wait for all of them, and whoever reads next for the writer.
+//! How many recalls compute at a time: as many as there are cores, in the order in which they come. More would only share the
+//! cores, each stopped in its midst with the state of its space locked, so that a writer would wait for all of them, and
+//! whoever reads next for the writer.
 //!
-//! Who leaves and comes again at once may go first, before one that waits has woken up: a core that changes threads for each
-//! recall stands still in between. But each place goes to the one who has waited longest about once in `TURN`.
+//! Who leaves hands its place to one that last ran on the same processor, where there is one: woken on another, that one
+//! would wait there behind who is inside, while this processor stands still. That is why places are not taken in the
+//! plain order of coming.
+//!
+//! A place is held while its thread waits for a writer, too, or for a page of a mapped file.
 
-use crate::clock::Stopwatch;
+use engram_core::platform::processor;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::thread::{self, Thread};
-use std::time::Duration;
 
-/// How long a thread that comes again and again may keep a place while others wait: some recalls. Seven who wait for two
-/// places do so for some milliseconds then.
-const TURN: Duration = Duration::from_millis(1);
+/// How many may go before the one that has waited longest, because they are on the processor of who leaves.
+const PASSED_BY_MAX: u32 = 8;
 
 /// Lets a number of threads in at a time.
 pub(crate) struct Turnstile {
     queue: Mutex<Queue>,
-    /// How often a place is handed over where others wait.
-    turn: Duration,
 }
 
 struct Queue {
-    /// Places that nobody has. Where somebody waits, too, the first of them has been woken.
+    /// Places that nobody has; none while somebody waits.
     free: usize,
-    /// Those outside, in the order in which they came, and how many of them were let in since the beginning.
-    waiting: VecDeque<Thread>,
-    let_in: u64,
-    /// The first of them was woken and has not looked yet.
-    is_waking: bool,
-    /// Since a place was handed over.
-    handed_over: Stopwatch,
+    /// Threads that had to wait, since the beginning.
+    came: u64,
+    /// Those who wait, in the order in which they came.
+    waiting: VecDeque<Waiting>,
+    /// Those who got a place and have not woken up yet.
+    let_in: Vec<u64>,
+}
+
+struct Waiting {
+    number: u64,
+    thread: Thread,
+    processor: i32,
+    passed_by: u32,
 }
 
 /// The right to be inside, until it is dropped.
@@ -39,15 +45,8 @@ pub(crate) struct Inside<'a>(&'a Turnstile);
 impl Turnstile {
     /// For at least one at a time.
     pub(crate) fn new(places: usize) -> Self {
-        let free = places.max(1);
-        let queue = Queue {
-            free,
-            waiting: VecDeque::new(),
-            let_in: 0,
-            is_waking: false,
-            handed_over: Stopwatch::start(),
-        };
-        Self { queue: Mutex::new(queue), turn: TURN / free as u32 }
+        let (waiting, let_in) = Default::default();
+        Self { queue: Mutex::new(Queue { free: places.max(1), came: 0, waiting, let_in }) }
     }
 
     /// Waits until there is a place. A thread that is inside must not ask again.
@@ -57,52 +56,46 @@ impl Turnstile {
             queue.free -= 1;
             return Inside(self);
         }
-        let number = queue.let_in + queue.waiting.len() as u64;
-        queue.waiting.push_back(thread::current());
+        let number = queue.came;
+        queue.came += 1;
+        let (thread, processor) = (thread::current(), processor());
+        queue.waiting.push_back(Waiting { number, thread, processor, passed_by: 0 });
         loop {
             drop(queue);
             thread::park();
             queue = self.queue.lock();
-            if number < queue.let_in {
+            if let Some(at) = queue.let_in.iter().position(|own| *own == number) {
+                queue.let_in.swap_remove(at);
                 return Inside(self);
-            }
-            if number == queue.let_in {
-                queue.is_waking = false;
-                if queue.free > 0 {
-                    queue.free -= 1;
-                    queue.waiting.pop_front();
-                    queue.let_in += 1;
-                    queue.wake_first();
-                    return Inside(self);
-                }
             }
         }
     }
 }
 
 impl Queue {
-    /// Wakes the first of those who wait, if there is a place for it.
-    fn wake_first(&mut self) {
-        if let Some(first) = self.waiting.front().filter(|_| self.free > 0 && !self.is_waking) {
-            first.unpark();
-            self.is_waking = true;
+    /// Takes out who gets the place that is left on this processor.
+    fn next(&mut self, here: i32) -> Option<Waiting> {
+        let first = self.waiting.front_mut()?;
+        if first.passed_by < PASSED_BY_MAX
+            && let Some(at) = self.waiting.iter().position(|waiting| waiting.processor == here)
+        {
+            self.waiting[0].passed_by += u32::from(at > 0);
+            return self.waiting.remove(at);
         }
+        self.waiting.pop_front()
     }
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         let mut queue = self.0.queue.lock();
-        if !queue.waiting.is_empty() && queue.handed_over.elapsed() >= self.0.turn {
-            let next = queue.waiting.pop_front().expect("somebody waits");
-            queue.let_in += 1;
-            queue.is_waking = false;
-            queue.handed_over = Stopwatch::start();
-            drop(queue);
-            next.unpark();
-        } else {
-            queue.free += 1;
-            queue.wake_first();
+        match queue.next(processor()) {
+            Some(next) => {
+                queue.let_in.push(next.number);
+                drop(queue);
+                next.thread.unpark();
+            }
+            None => queue.free += 1,
         }
     }
 }
@@ -115,49 +108,39 @@ mod tests {
     #[test]
     fn as_many_are_inside_as_there_are_places() {
         for places in [0, 1, 3] {
-            for turn in [Duration::ZERO, TURN, Duration::MAX] {
-                let turnstile = Turnstile { turn, ..Turnstile::new(places) };
-                let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-                thread::scope(|scope| {
-                    for _ in 0..8 {
-                        scope.spawn(|| {
-                            for _ in 0..500 {
-                                let _inside = turnstile.enter();
-                                most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                                thread::yield_now();
-                                inside.fetch_sub(1, Ordering::SeqCst);
-                            }
-                        });
-                    }
-                });
-                assert!((1..=places.max(1)).contains(&most.into_inner()), "{places} places, {turn:?}");
-                let queue = turnstile.queue.into_inner();
-                assert_eq!((queue.free, queue.waiting.len(), queue.is_waking), (places.max(1), 0, false));
-            }
+            let turnstile = Turnstile::new(places);
+            let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        for _ in 0..500 {
+                            let _inside = turnstile.enter();
+                            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                            thread::yield_now();
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    });
+                }
+            });
+            assert!((1..=places.max(1)).contains(&most.into_inner()), "{places} places");
+            let queue = turnstile.queue.into_inner();
+            assert_eq!((queue.free, queue.waiting.len(), queue.let_in.len()), (places.max(1), 0, 0));
         }
     }
 
     #[test]
-    fn who_waits_goes_in_the_order_of_coming() {
-        for turn in [Duration::ZERO, Duration::MAX] {
-            let turnstile = Turnstile { turn, ..Turnstile::new(1) };
-            let order = Mutex::new(Vec::new());
-            thread::scope(|scope| {
-                let first = turnstile.enter();
-                for number in 0..5 {
-                    let (turnstile, order) = (&turnstile, &order);
-                    scope.spawn(move || {
-                        let _inside = turnstile.enter();
-                        order.lock().push(number);
-                    });
-                    while turnstile.queue.lock().waiting.len() <= number {
-                        thread::yield_now();
-                    }
-                }
-                drop(first);
-            });
-            assert_eq!(order.into_inner(), [0, 1, 2, 3, 4]);
-        }
+    fn those_of_the_same_processor_go_first_but_pass_nobody_by_for_ever() {
+        let mut queue = Turnstile::new(1).queue.into_inner();
+        let come = |queue: &mut Queue, number, processor| {
+            queue.waiting.push_back(Waiting { number, thread: thread::current(), processor, passed_by: 0 });
+        };
+        come(&mut queue, 0, 7);
+        (1..12).for_each(|number| come(&mut queue, number, 5));
+        let order: Vec<u64> = std::iter::from_fn(|| queue.next(5)).map(|next| next.number).collect();
+        assert_eq!(order, [1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 10, 11]);
+        (0..3).for_each(|number| come(&mut queue, number, 5));
+        let order: Vec<u64> = std::iter::from_fn(|| queue.next(4)).map(|next| next.number).collect();
+        assert_eq!(order, [0, 1, 2], "of another processor, in the order of coming");
     }
 
     #[test]
