@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hot_dir;
 use crate::idle::{self, Idle, look_regularly};
 use crate::jobs::{self, Consolidations};
-use crate::load::{Load, PAUSE_MAX};
+use crate::load::{Load, PAUSE_MAX, Pauses};
 use crate::numa::{self, Numa};
 use crate::pool::Pool;
 use crate::receipt::Receipt;
@@ -127,7 +127,8 @@ pub struct Options {
     /// How long the cold tier is left alone after it could not be reached, and payloads where they are after they could not
     /// be moved.
     pub retry_after: Duration,
-    /// The longest pause between two steps of a move of payloads while as many operations are under way as there are cores.
+    /// The longest pause between two steps of a move of payloads while as many operations are under way as there are cores;
+    /// a turn of moves has a hundred at most.
     pub move_pause_max: Duration,
     /// Bytes of payloads from which on a checkpoint puts them into segments instead of itself.
     pub settled_bytes_min: u64,
@@ -609,7 +610,7 @@ pub(crate) fn close_space(space: &Space) -> Result<()> {
     if let Err(error) = space.settle_brought() {
         tracing::warn!(space = space.name().as_str(), %error, "what came from the cold tier stays there alone");
     }
-    space.reclaim();
+    space.reclaim(&mut Pauses::none());
     if is_due && let Err(error) = write_checkpoint(space) {
         // The log has everything; the next start takes a little longer.
         tracing::warn!(space = space.name().as_str(), %error, "checkpoint failed; the log is kept");

@@ -1,13 +1,14 @@
 //! Where payloads lie, and who decides. Stored payloads are hot; a checkpoint of a large space gives them a home in a
 //! segment, and what no longer fits into the hot tier leaves memory, the coolest first. What does not fit into the warm tier
 //! moves to the cold one. A move is: copy, sync, commit in the log (`Change::Moved`), and only then delete; so a payload is
-//! always in one place at least that the log names. All of it happens in the background, some payloads at a time, with
-//! pauses while callers need the processor (`load`).
+//! always in one place at least that the log names. All of it happens in the background, one turn at a time, in steps with
+//! pauses between them while callers need the processor (`load`); no lock is held in a pause.
 
 use crate::clock::Stopwatch;
 use crate::cold::{Cold, row_of};
 use crate::engine::{Options, Shared};
 use crate::error::{Error, ErrorKind, Result};
+use crate::load::{Pauses, STEP_BYTES};
 use crate::space::{Seen, Space, bring_all, look};
 use crate::worker::Job;
 use crate::writer::{Plan, Reads};
@@ -17,7 +18,7 @@ use engram_core::payloads::{HeatClock, Home, Move, Moves, Region, Tier};
 use engram_core::state::{Change, SpaceState};
 use engram_storage::cold::ColdRow;
 use engram_storage::{Segment, SegmentWriter, Vfs, segment};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ const COLD_ROWS_MAX: usize = 16_384;
 const EXCESS: u64 = 10;
 /// Payloads that change their place under one write lock.
 const LOCKED_PAYLOADS: usize = 128;
-/// Payloads that are copied under one read lock.
+/// Payloads that are copied under one read lock, if they are not `STEP_BYTES` before.
 const COPIED_PAYLOADS: usize = 64;
 /// Moves in one request.
 const MOVES_A_REQUEST: usize = 1024;
@@ -50,6 +51,7 @@ pub(crate) struct Tiers {
     /// By tier.
     bytes: [AtomicU64; 3],
     memories: AtomicU64,
+    /// A turn is under way, or about to be.
     is_scheduled: AtomicBool,
     /// How long payloads are left where they are after they could not be moved.
     retry_after: Duration,
@@ -142,14 +144,12 @@ impl Tiers {
             && !self.has_just_failed(Tier::Warm)
     }
 
-    /// Whether a tier holds so much more than it should that its moves cannot wait.
-    fn is_far_over(&self, tier: Tier) -> bool {
-        let max = match tier {
-            Tier::Hot => self.hot_bytes_max,
-            Tier::Warm => self.warm_bytes_max,
-            Tier::Cold => return false,
-        };
-        self.bytes(tier) > max.saturating_add(max / EXCESS)
+    /// Whether a tier whose payloads can leave holds so much more than it should that no move waits: what leaves the hot tier
+    /// goes through the warm one.
+    fn is_far_over(&self) -> bool {
+        let is_far = |tier, max: u64| self.bytes(tier) > max.saturating_add(max / EXCESS);
+        is_far(Tier::Hot, self.hot_bytes_max) && self.is_hot_over()
+            || is_far(Tier::Warm, self.warm_bytes_max) && self.is_warm_over()
     }
 
     /// Whether a tier holds more than it should, and the next can take it, as far as is known.
@@ -255,35 +255,39 @@ pub(crate) fn bring_hottest(shared: &Shared, state: &mut SpaceState) {
     }
 }
 
-/// Moves payloads between tiers until each holds no more than it should, or a turn's worth was moved.
+/// Moves payloads between tiers until each holds no more than it should, or a turn's worth was moved. One turn at a time:
+/// several would move too much, and pause in all background threads.
 pub(crate) fn balance(shared: &Shared) {
     let tiers = &shared.tiers;
-    tiers.is_scheduled.store(false, Ordering::Release);
-    let has_cooled = tiers.note_turn(Tier::Hot, cool_some(shared));
+    let (hot_before, mut pauses) = (tiers.bytes(Tier::Hot), Pauses::of_turn());
+    let has_cooled = tiers.note_turn(Tier::Hot, cool_some(shared, &mut pauses));
     // Also where the disk had no room for what should leave memory: what moves on from it makes some.
-    let has_sunk = tiers.note_turn(Tier::Warm, sink_some(shared));
+    let has_sunk = tiers.note_turn(Tier::Warm, sink_some(shared, &mut pauses));
+    // Whoever asked until here is answered by the look below; whoever asks later schedules a turn.
+    tiers.is_scheduled.swap(false, Ordering::AcqRel);
     // What cannot leave is asked again when more has come.
-    if (has_cooled || has_sunk) && tiers.is_over() {
+    let has_come = tiers.bytes(Tier::Hot) > hot_before;
+    if (has_cooled || has_sunk || has_come) && tiers.is_over() {
         shared.schedule_balance();
     }
 }
 
 /// Takes payloads out of memory where it holds too many. Returns whether any went.
-fn cool_some(shared: &Shared) -> Result<bool> {
+fn cool_some(shared: &Shared, pauses: &mut Pauses) -> Result<bool> {
     let tiers = &shared.tiers;
     let space = tiers.is_hot_over().then(|| coolest_space(shared, Tier::Hot)).flatten();
     let Some(space) = space else { return Ok(false) };
     let over = tiers.bytes(Tier::Hot).saturating_sub(tiers.hot_bytes_max / 16 * 15);
-    space.cool(over.min(TURN_BYTES))
+    space.cool(over.min(TURN_BYTES), pauses)
 }
 
 /// Moves payloads from the warm tier to the cold one where it holds too many. Returns whether any went.
-fn sink_some(shared: &Shared) -> Result<bool> {
+fn sink_some(shared: &Shared, pauses: &mut Pauses) -> Result<bool> {
     let tiers = &shared.tiers;
     let space = tiers.is_warm_over().then(|| coolest_space(shared, Tier::Warm)).flatten();
     let (Some(space), Some(cold)) = (space, &tiers.cold) else { return Ok(false) };
     let over = tiers.bytes(Tier::Warm).saturating_sub(tiers.warm_bytes_max / 16 * 15);
-    space.sink(cold, over.min(TURN_BYTES))
+    space.sink(cold, over.min(TURN_BYTES), pauses)
 }
 
 /// The open space with the coolest payload of a tier.
@@ -331,9 +335,12 @@ impl Space {
     }
 
     /// Waits between two steps of a move while callers need the processor: not where a tier is far too full, nor at the end.
-    fn pause(&self, tier: Tier) {
-        let Shared { load, tiers, .. } = &*self.shared;
-        load.pause(|| tiers.is_far_over(tier) || self.shared.is_closed());
+    fn pause(&self, pauses: &mut Pauses) {
+        self.shared.load.pause(pauses, || self.is_urgent());
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.shared.tiers.is_far_over() || self.shared.is_closed()
     }
 
     /// Gives a home to every payload that has none.
@@ -370,33 +377,39 @@ impl Space {
             if slots.is_empty() {
                 return Ok(());
             }
-            // What a checkpoint waits for is no move.
-            self.settle(&slots, || ())?;
+            self.settle(&slots, &mut Pauses::none())?;
             if bytes < SEGMENT_BYTES {
                 return Ok(());
             }
         }
     }
 
-    /// Writes payloads that are at hand into a new segment, which is their home from then on. Pauses between its steps.
-    fn settle(&self, slots: &[Slot], pause: impl Fn()) -> Result<()> {
+    /// Writes payloads that are at hand into a new segment, which is their home from then on.
+    fn settle(&self, slots: &[Slot], pauses: &mut Pauses) -> Result<()> {
         let mut placing = self.placing.lock();
         self.check_open()?;
         let number = placing.next;
+        // At once: in a pause another segment may be begun.
+        placing.next += 1;
         let mut writer = SegmentWriter::create(self.shared.options.vfs.clone(), &self.dir, number)?;
-        let mut moves = Vec::new();
-        for some in slots.chunks(COPIED_PAYLOADS) {
-            pause();
+        let (mut moves, mut rest) = (Vec::new(), slots);
+        while !rest.is_empty() {
+            if self.shared.load.is_pause_due(pauses) && !self.is_urgent() {
+                // Whoever takes a snapshot of the space or deletes it does not wait for the load to end.
+                MutexGuard::unlocked(&mut placing, || self.pause(pauses));
+                self.check_open()?;
+            }
             let state = self.read();
+            let (some, bytes) = step(&state, &mut rest);
             for &slot in some {
                 moves.extend(copied(&state, slot, number, &mut writer)?);
             }
+            pauses.moved(bytes);
         }
         if moves.is_empty() {
             return Ok(());
         }
         let segment = writer.finish()?;
-        placing.next += 1;
         placing.segments.insert(number, segment.entries());
         self.write().add_region(number, Arc::new(Shelf(segment)));
         self.commit(moves)
@@ -421,7 +434,7 @@ impl Space {
     }
 
     /// Takes the coolest payloads out of memory, until so many bytes are free. Returns whether any went.
-    fn cool(&self, bytes: u64) -> Result<bool> {
+    fn cool(&self, bytes: u64, pauses: &mut Pauses) -> Result<bool> {
         let mut victims = Vec::new();
         {
             let mut state = self.write();
@@ -440,15 +453,15 @@ impl Space {
             let home = |slot: Slot| state.get(slot).map(|record| record.home());
             victims.iter().map(|(_, slot)| *slot).filter(|&slot| home(slot) == Some(Home::Log)).collect()
         };
-        let pause = || self.pause(Tier::Hot);
-        let settled = if homeless.is_empty() { Ok(()) } else { self.settle(&homeless, pause) };
+        let settled = if homeless.is_empty() { Ok(()) } else { self.settle(&homeless, pauses) };
         let mut evicted = 0;
         for some in victims.chunks(LOCKED_PAYLOADS) {
-            pause();
+            self.pause(pauses);
             let mut state = self.write();
             for &(heat, slot) in some {
                 if state.evict(slot) {
                     evicted += 1;
+                    pauses.moved(state.payload_bytes(slot));
                 } else {
                     // It has no home, or another memory has the slot by now.
                     state.keep(Tier::Hot, heat, slot);
@@ -457,12 +470,12 @@ impl Space {
         }
         self.tell_now();
         settled?;
-        self.reclaim();
+        self.reclaim(pauses);
         Ok(evicted > 0)
     }
 
     /// Moves the coolest payloads of the warm tier into a cold file. Returns whether any went.
-    fn sink(&self, cold: &Cold, bytes: u64) -> Result<bool> {
+    fn sink(&self, cold: &Cold, bytes: u64, pauses: &mut Pauses) -> Result<bool> {
         let (mut victims, mut sum) = (Vec::new(), 0);
         {
             let mut state = self.write();
@@ -475,27 +488,29 @@ impl Space {
             }
         }
         let slots: Vec<Slot> = victims.iter().map(|(_, slot)| *slot).collect();
-        let written = self.write_cold(cold, &slots);
+        let written = self.write_cold(cold, &slots, pauses);
         if written.is_err() {
             let mut state = self.write();
             victims.into_iter().for_each(|(heat, slot)| state.keep(Tier::Warm, heat, slot));
         }
         let has_moved = written?;
         self.tell_now();
-        self.reclaim();
+        self.reclaim(pauses);
         Ok(has_moved)
     }
 
     /// Writes payloads into a new cold file, which is their home from then on. Returns whether there were any.
-    fn write_cold(&self, cold: &Cold, slots: &[Slot]) -> Result<bool> {
+    fn write_cold(&self, cold: &Cold, slots: &[Slot], pauses: &mut Pauses) -> Result<bool> {
         // Before a name goes into the log for nothing.
         cold.check()?;
-        let mut found = Vec::new();
-        for some in slots.chunks(COPIED_PAYLOADS) {
-            self.pause(Tier::Warm);
+        let (mut found, mut rest) = (Vec::new(), slots);
+        while !rest.is_empty() {
+            self.pause(pauses);
             let state = self.read();
+            let (some, bytes) = step(&state, &mut rest);
             let is_there = |slot: &&Slot| state.get(**slot).is_some();
             found.extend(some.iter().filter(is_there).map(|&slot| look(&state, slot)));
+            pauses.moved(bytes);
         }
         let (keys, rows): (Vec<(u64, u64)>, Vec<ColdRow>) = self
             .gather(found)?
@@ -531,14 +546,16 @@ impl Space {
 
     /// Removes the segments and cold files that no payload has its home in any more, and writes those anew that are mostly
     /// empty. What cannot be removed or read stays, and the next turn tries again.
-    pub(crate) fn reclaim(&self) {
+    pub(crate) fn reclaim(&self, pauses: &mut Pauses) {
         let warn = |result: Result<()>| {
             if let Err(error) = result {
                 tracing::warn!(space = self.name().as_str(), %error, "a file that is hardly used is kept");
             }
         };
         let segments: Vec<(u32, u64)> = self.placing.lock().segments.iter().map(|(n, e)| (*n, *e)).collect();
-        segments.into_iter().for_each(|(number, entries)| warn(self.reclaim_segment(number, entries)));
+        for (number, entries) in segments {
+            warn(self.reclaim_segment(number, entries, pauses));
+        }
         let Some(cold) = &self.shared.tiers.cold else { return };
         let files: Vec<(u32, String)> = {
             let (placing, state) = (self.placing.lock(), self.read());
@@ -547,17 +564,17 @@ impl Space {
         };
         for (number, name) in files {
             if cold.is_there() {
-                warn(self.reclaim_file(cold, number, &name));
+                warn(self.reclaim_file(cold, number, &name, pauses));
             }
         }
         self.shared.erase_cold_files();
     }
 
-    fn reclaim_segment(&self, number: u32, entries: u64) -> Result<()> {
+    fn reclaim_segment(&self, number: u32, entries: u64, pauses: &mut Pauses) -> Result<()> {
         let used = self.read().use_of_region(number);
         if used.memories > 0 && used.memories < entries / 2 {
             let slots = self.read().slots_in_region(number);
-            self.settle(&slots, || self.pause(Tier::Warm))?;
+            self.settle(&slots, pauses)?;
         }
         if self.read().use_of_region(number).memories == 0 {
             self.remove_segment(number)?;
@@ -565,11 +582,11 @@ impl Space {
         Ok(())
     }
 
-    fn reclaim_file(&self, cold: &Cold, number: u32, name: &str) -> Result<()> {
+    fn reclaim_file(&self, cold: &Cold, number: u32, name: &str, pauses: &mut Pauses) -> Result<()> {
         let used = self.read().use_of_file(number);
         if used.memories > 0 && used.memories < u64::from(used.rows_end) / 2 {
             let slots = self.read().slots_in_file(number);
-            self.write_cold(cold, &slots)?;
+            self.write_cold(cold, &slots, pauses)?;
         }
         if self.read().use_of_file(number).memories == 0 {
             let placing = self.placing.lock();
@@ -643,9 +660,10 @@ impl Space {
     /// Brings payloads into memory that were asked for. Those that cannot be read stay where they are.
     pub(crate) fn bring_wanted(&self) {
         let wanted = std::mem::take(&mut *self.wanted.lock());
+        let mut pauses = Pauses::of_turn();
         for some in wanted.chunks(LOCKED_PAYLOADS) {
-            // Never urgent: what is not brought yet is read where it is.
-            self.pause(Tier::Cold);
+            // However full a tier is: what is not brought yet is read where it is.
+            self.shared.load.pause(&mut pauses, || self.shared.is_closed());
             let found = {
                 let state = self.read();
                 let is_current = |wanted: &&Wanted| {
@@ -653,7 +671,9 @@ impl Space {
                     record
                         .is_some_and(|record| record.version == wanted.version && record.tier() != Tier::Hot)
                 };
-                some.iter().filter(is_current).map(|wanted| look(&state, wanted.slot)).collect()
+                let slots = some.iter().filter(is_current).map(|wanted| wanted.slot);
+                let slots = slots.inspect(|&slot| pauses.moved(state.payload_bytes(slot)));
+                slots.map(|slot| look(&state, slot)).collect()
             };
             match self.gather(found) {
                 Ok(found) => bring_all(&mut self.write(), found),
@@ -668,6 +688,19 @@ impl Drop for Space {
     fn drop(&mut self) {
         self.tell([0; 3], 0);
     }
+}
+
+/// Takes those of these payloads that are copied under one read lock, and says how many bytes they have.
+fn step<'a>(state: &SpaceState, slots: &mut &'a [Slot]) -> (&'a [Slot], u64) {
+    let (mut count, mut bytes) = (0, 0);
+    while count < slots.len().min(COPIED_PAYLOADS) && bytes < STEP_BYTES {
+        let slot = slots[count];
+        bytes += state.get(slot).map_or(0, |_| state.payload_bytes(slot));
+        count += 1;
+    }
+    let (some, rest) = slots.split_at(count);
+    *slots = rest;
+    (some, bytes)
 }
 
 /// Copies a payload into a segment, if it is at hand, and says where it will be.

@@ -4,6 +4,7 @@
 use crate::codec::{Kept, Part, encode_part};
 use crate::engine::Shared;
 use crate::error::Result;
+use crate::load::Pauses;
 use crate::space::{LogState, Space, look};
 use crate::tiers;
 use crate::writer::version_of;
@@ -56,6 +57,12 @@ impl Jobs {
     pub(crate) fn push(&self, job: Job) {
         self.queue.lock().push_back(job);
         self.ready.notify_one();
+    }
+
+    /// Whether this job waits.
+    #[cfg(test)]
+    pub(crate) fn has(&self, job: &Job) -> bool {
+        self.queue.lock().contains(job)
     }
 
     fn try_take(&self) -> Option<Job> {
@@ -179,7 +186,7 @@ pub(crate) fn write_checkpoint(space: &Space) -> Result<()> {
     parts.into_iter().try_for_each(|part| push(&mut writer, part))?;
     put_in_place(space, writer, position)?;
     drop(alone);
-    space.reclaim();
+    space.reclaim(&mut Pauses::none());
     Ok(())
 }
 

@@ -261,6 +261,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Machine};
     use crate::engine::{Engine, Options};
+    use crate::load::Pauses;
     use crate::space::StoreOptions;
     use engram_core::id::SpaceName;
     use engram_core::memory::NewMemory;
@@ -310,7 +311,7 @@ mod tests {
         let patch = NewMemory { content: Some("another day".into()), ..NewMemory::default() };
         space.patch(&id(2), patch).unwrap();
         let before = space.read().files().clone();
-        space.reclaim();
+        space.reclaim(&mut Pauses::none());
         assert!(before.keys().all(|number| !space.read().files().contains_key(number)), "{before:?}");
         let found = space.gather(looked_at).unwrap();
         let found: Vec<(MemoryId, Option<String>)> =
