@@ -1,5 +1,6 @@
 //! The memory model of Engram. Pure: no I/O, no clock, no threads, no randomness; time and seeds come in as
-//! arguments, so that the same changes always give the same state and the same state the same answers.
+//! arguments, so that the same changes always give the same state and the same state the same answers. Only [`platform`]
+//! and [`nodes`] talk to the system, of memory and of where it and threads lie, which changes no answer.
 //!
 //! Reading order: [`memory`] and [`cue`] (what goes in and out), [`state`] (`Change` and `apply`), then the indexes
 //! that a state holds ([`hnsw`], [`lexicon`], [`graph`]), and last [`recall`] and [`complete`], which ask them all.

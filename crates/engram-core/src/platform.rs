@@ -1,6 +1,7 @@
 //! Memory straight from the platform: zeroed blocks that start on a cache line, large ones on huge pages where asked, and
 //! some in files that the caller lends. A file takes all the room of its block at once: where there is none, that is an error
-//! here, and no signal later, when the memory is touched.
+//! here. On a tmpfs no signal comes later, then, when the memory is touched; on a disk one may, where reading a page back
+//! fails, and the process ends.
 #![expect(
     unsafe_code,
     reason = "allocation and the platform's own calls; a block behaves like a boxed slice"
@@ -131,7 +132,8 @@ pub(crate) fn place_pages(_: NonNull<u8>, _: usize, _: &[u32]) -> io::Result<()>
 
 /// Lends files that blocks lie in.
 pub struct BlockFiles {
-    /// An empty file that nobody else has, and that is gone when it is no longer used.
+    /// An empty file without a name, to read and write; another one is not used. A block is memory like any other, so that
+    /// whoever lends the file keeps no other handle of it: nobody may write to it, or shorten it, while the block is there.
     pub open: Box<dyn Fn() -> io::Result<File> + Send + Sync>,
     /// Is told how each block came out: of those that failed, why they lie in the memory of the process instead.
     pub note: Box<dyn Fn(io::Result<()>) + Send + Sync>,
@@ -189,14 +191,17 @@ pub fn memory_file_system_bytes(_: &File) -> io::Result<Option<u64>> {
 fn reserve(file: &File, bytes: usize) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let bytes = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is open; no memory is passed.
-    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes) } {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
+    loop {
+        // SAFETY: the descriptor is open; no memory is passed.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            code => return Err(io::Error::from_raw_os_error(code)),
+        }
     }
 }
 
-/// A block of zeros at first, of a fixed length. Untouched pages of a large one take no memory.
+/// A block of zeros at first, of a fixed length. Untouched pages of a large one take no memory, unless it lies in a file.
 pub(crate) struct Block<T> {
     start: NonNull<T>,
     len: usize,
@@ -229,17 +234,24 @@ impl<T: Pod> Block<T> {
         Self { start: start.cast(), len, mapped_bytes: 0, _lease: None }
     }
 
-    /// A block of `len` zeros in an empty file, which nobody else may change.
+    /// A block of `len` zeros in an empty file without a name, which nobody else may have.
     #[cfg(target_os = "linux")]
     fn in_file(len: usize, paging: Paging, file: &File) -> io::Result<Self> {
         use std::os::fd::AsRawFd;
+        use std::os::unix::fs::MetadataExt;
+        let found = file.metadata()?;
+        if found.len() != 0 || found.nlink() != 0 {
+            return Err(io::Error::other("the file for a block has bytes already, or a name"));
+        }
         let bytes = Self::layout(len).size();
         if bytes == 0 {
             return Ok(Self { start: NonNull::dangling(), len, mapped_bytes: 0, _lease: None });
         }
         file.set_len(bytes as u64)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping wherever the system likes, of a file that is as long. It begins on a page.
+        // SAFETY: a new mapping wherever the system likes, of a file that is as long; it begins on a page. As long as it is
+        // there, nobody may write to the file or shorten it: the file was empty and had no name, as was just seen, so nobody
+        // can open it, and who lends it keeps no handle (`BlockFiles::open`).
         let start =
             unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
@@ -251,7 +263,9 @@ impl<T: Pod> Block<T> {
             advise_huge(start, bytes);
         }
         // Before the file has pages: they stay where they are made.
-        block._lease = nodes::settle_block(start, bytes);
+        if bytes >= MAPPED_BYTES_MIN {
+            block._lease = nodes::settle_block(start, bytes);
+        }
         reserve(file, bytes)?;
         Ok(block)
     }
@@ -487,12 +501,28 @@ mod tests {
             assert!(outcome.is_err());
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         };
-        // A file that cannot be written has no room, either.
-        let open = || File::open("Cargo.toml");
-        let files = BlockFiles { open: Box::new(open), note: Box::new(note) };
-        let mut block: Block<u32> = files.block(1000, Paging::Ordinary);
-        block.fill(7);
-        assert_eq!(refused.load(std::sync::atomic::Ordering::Relaxed), 1);
+        type Open = Box<dyn Fn() -> io::Result<File> + Send + Sync>;
+        let file = |bytes: u64, has_name: bool| -> Open {
+            let path = std::env::temp_dir().join(format!("engram-block-{}", std::process::id()));
+            Box::new(move || {
+                let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+                file.set_len(bytes)?;
+                if !has_name {
+                    std::fs::remove_file(&path)?;
+                }
+                Ok(file)
+            })
+        };
+        // Others may have the one with bytes in it, and open the one with a name.
+        let none: Open = Box::new(|| Err(io::ErrorKind::StorageFull.into()));
+        for open in [none, file(1, false), file(0, true)] {
+            let files = BlockFiles { open, note: Box::new(note.clone()) };
+            let mut block: Block<u32> = files.block(1000, Paging::Ordinary);
+            block.fill(7);
+        }
+        assert_eq!(refused.load(std::sync::atomic::Ordering::Relaxed), 3);
+        std::fs::remove_file(std::env::temp_dir().join(format!("engram-block-{}", std::process::id())))
+            .unwrap();
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Rows of one width that grow without being moved: a table of blocks, each a power of two of rows. So growing never
-//! copies more than a small first block, and what is not used of the last one takes no memory.
+//! copies more than a small first block, and what is not used of the last one takes no memory, unless blocks lie in files.
 
 use crate::Slot;
 use crate::platform::{Block, BlockFiles, Paging};
