@@ -12,7 +12,7 @@ use crate::snapshots::Snapshots;
 use engram::clock::Stopwatch;
 use engram::{
     ActivateFrom, Cue, Engine, ErrorKind, Filter, Link, MemoryId, NewMemory, RecallOptions, Recalled,
-    Selection, Space, SpaceName, StoreOptions, Tier, limits,
+    Selection, Space, SpaceName, StoreOptions, Tier, limits, settle_thread,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -344,9 +344,14 @@ struct Ask {
 
 /// Runs `work` on this thread and others, `threads` in all, or fewer where the system gives no more.
 fn on_threads(threads: usize, work: impl Fn() + Sync) {
+    let help = || {
+        // It would stay on the memory node of the thread that begins it.
+        settle_thread();
+        work();
+    };
     thread::scope(|scope| {
         for _ in 1..threads {
-            if thread::Builder::new().name("engram-recall".into()).spawn_scoped(scope, &work).is_err() {
+            if thread::Builder::new().name("engram-recall".into()).spawn_scoped(scope, &help).is_err() {
                 break;
             }
         }

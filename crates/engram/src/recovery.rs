@@ -15,6 +15,7 @@ use engram_core::embed::embed;
 use engram_core::hnsw::Hnsw;
 use engram_core::id::SpaceName;
 use engram_core::memory::Memory;
+use engram_core::nodes::settle_thread;
 use engram_core::payloads::{Heat, Moves};
 use engram_core::platform;
 use engram_core::state::{Change, Embedder, Names, Saved, SpaceState, Stub};
@@ -92,6 +93,11 @@ fn spawn<'scope, T: Send + 'scope>(
     name: &str,
     run: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>> {
+    let run = || {
+        // It would stay on the memory node of whoever opens the space.
+        settle_thread();
+        run()
+    };
     thread::Builder::new().name(name.into()).spawn_scoped(scope, run).map_err(no_thread)
 }
 

@@ -114,7 +114,7 @@ socket_memory_mb = [65536,
 ---
 engram.toml:2: wal.flush_interval_ms: found -1; allowed: a whole number of ms from 1 to 60000
 engram.toml:5: activation.visit_budget_per_tier: found { hot = 3, wram = 2 }; allowed: { hot = 3, warm = 2, cold = 1 }, each a whole number from 0 to 16
-engram.toml:7: numa.socket_memory_mb: found [65536, "all"]; allowed: a list of at most 64 whole numbers of MB from 1 to 16777216
+engram.toml:7: numa.socket_memory_mb: found [65536, "all"]; allowed: a list of at most 1024 whole numbers of MB from 1 to 16777216
 ====
 [memory]
 fast_tier_size = "4 bananas"
@@ -525,7 +525,9 @@ fn each_numa_node_has_a_share() {
         problem.unwrap_or_else(|| loaded.notices().join("\n")).replace(file.to_str().unwrap(), "engram.toml")
     };
     let aware = "numa_aware = true\nprefer_local_node = false\n";
-    assert_eq!(outcome(aware, 2), "");
+    for nodes in [2, 100, 1024] {
+        assert_eq!(outcome(aware, nodes), "");
+    }
     assert_eq!(outcome(&format!("{aware}socket_memory_mb = [1024, 2048]"), 2), "");
     assert_eq!(
         outcome(&format!("{aware}socket_memory_mb = [1024]"), 2),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::kind::{Kind, Value, VisitBudget};
 use super::machine::Machine;
+use engram_core::platform::NODES_MAX;
 
 /// A row of the table.
 pub(super) struct Key {
@@ -382,8 +383,8 @@ settings! {
         /// With `numa_aware`: a thread takes memory from its node first, and large arrays with it. Otherwise large arrays are divided over the nodes page by page, as threads of all nodes read them.
         prefer_local_node: bool = Kind::Switch, |_| true;
         /// With `numa_aware`: how much of the large arrays may lie on each node, MB, the first node first. When a node has its share, the next one takes what comes; when all have, the system does.
-        socket_memory_mb: Vec<u64> = Kind::Wholes { min: 1, max: MEMORY_MB_MAX, unit: "MB", count_max: 64 },
-            |machine| vec![(machine.memory_mb() / machine.numa_nodes as u64).max(1); machine.numa_nodes.min(64)],
+        socket_memory_mb: Vec<u64> = Kind::Wholes { min: 1, max: MEMORY_MB_MAX, unit: "MB", count_max: NODES_MAX as usize },
+            |machine| vec![(machine.memory_mb() / machine.numa_nodes as u64).max(1); machine.numa_nodes],
             in words "memory, divided evenly over the nodes";
     }
     /// What recalls work in, kept for reuse.
