@@ -2,7 +2,7 @@
 
 use crate::clock::Stopwatch;
 use crate::codec::encode_changes;
-use crate::consolidation::{self, check_unowned};
+use crate::consolidation::check_unowned;
 use crate::engine::{Options, Shared, SyncMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sharded::{ReadGuard, Sharded, WriteGuard};
@@ -22,7 +22,7 @@ use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::limits::CUE_IDS_MAX;
 use engram_core::memory::{Link, Memory, NewMemory, check_link};
 use engram_core::payloads::Tier;
-use engram_core::recall::{self, Seeds, check_dimensions};
+use engram_core::recall::{self, Seeds};
 use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, SpaceState};
 use engram_storage::Log;
 use parking_lot::Mutex;
@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
+mod patch;
 mod payloads;
 mod selection;
 mod uses;
@@ -315,7 +316,7 @@ impl Space {
             })
             .collect();
         let mut ids: Vec<MemoryId> = prepared.iter().map(|(_, id, _)| id.clone()).collect();
-        self.bring_by_id(&ids)?;
+        let seen = self.seen(&ids)?;
         // What they supersede or contradict may have to leave its concept.
         let links = prepared.iter().flat_map(|(memory, _, _)| memory.links.iter().flatten());
         ids.extend(links.filter(|link| is_opposing(&link.kind)).map(|link| link.to.clone()));
@@ -326,6 +327,7 @@ impl Space {
         let request = StoreRequest {
             space: self.name.clone(),
             memories: prepared,
+            seen,
             settings,
             replace: options.replace,
             key,
@@ -356,33 +358,6 @@ impl Space {
             Some((memory, _)) => Ok(memory),
             None => Err(not_stored(&self.name, id)),
         }
-    }
-
-    /// Gives a memory other values in the fields that `patch` has, and leaves the rest, `stored_at` included.
-    pub fn patch(self: &Arc<Self>, id: &MemoryId, patch: NewMemory) -> Result<Memory> {
-        if patch.id.as_ref().is_some_and(|own| own != id) {
-            return invalid(format!(
-                "the id of memory \"{id}\" cannot change; store it anew and delete the old one"
-            ));
-        }
-        let (name, wanted) = (self.name.clone(), id.clone());
-        self.bring_by_id(std::slice::from_ref(id))?;
-        let (result, given) = std::sync::mpsc::sync_channel(1);
-        self.writer.submit(self, Reads::Ids(vec![id.clone()]), move |state, _| {
-            let slot = find(state, &name, &wanted)?;
-            let patched = match state.concepts().contains(slot) {
-                true => consolidation::patched(at_hand(state, slot)?, patch)?,
-                false => patched(at_hand(state, slot)?, patch),
-            };
-            patched.check()?;
-            let stored_at = state.record(slot).facts().stored_at;
-            let memory = patched.complete(wanted.clone(), stored_at);
-            check_kept(state, &memory)?;
-            let analysis = Analysis::of(&memory, state.settings());
-            result.send(memory.clone()).expect("the caller waits for it, and there is room");
-            Ok(Plan { changes: vec![(Change::Stored(Box::new(memory)), Some(analysis))], ids: vec![wanted] })
-        })?;
-        Ok(given.recv().expect("what was acknowledged was decided"))
     }
 
     /// Deletes a memory. Links of others to it wait for one of the same id.
@@ -803,6 +778,8 @@ impl std::fmt::Debug for Space {
 struct StoreRequest {
     space: SpaceName,
     memories: Vec<(NewMemory, MemoryId, Analysis)>,
+    /// Those of these ids that were there before it was decided.
+    seen: HashMap<MemoryId, Memory>,
     /// What the analyses were made for: as they were, with the embedder that the first memory decides on.
     settings: SpaceSettings,
     replace: bool,
@@ -812,7 +789,7 @@ struct StoreRequest {
 
 impl StoreRequest {
     /// What it changes.
-    fn decide(self, state: &SpaceState, now: Timestamp) -> Result<Plan> {
+    fn decide(mut self, state: &SpaceState, now: Timestamp) -> Result<Plan> {
         if let Some(ids) = self.ids_stored_before(state)? {
             return Ok(Plan { changes: vec![], ids });
         }
@@ -823,7 +800,8 @@ impl StoreRequest {
         for (new, id, analysis) in self.memories {
             ids.push(id.clone());
             let is_new = state.slot(&id).is_none();
-            let kept = state.slot(&id).map(|slot| at_hand(state, slot)).transpose()?;
+            let kept = state.slot(&id).map(|slot| at_hand(state, slot, self.seen.remove(&id)));
+            let kept = kept.transpose()?;
             match kept.map(|kept| new.differs_from(&kept)) {
                 None => {}
                 Some(None) => continue,
@@ -915,30 +893,6 @@ fn check_against(embedder: Option<Embedder>, memory: &Memory) -> Result<()> {
     }
 }
 
-fn check_kept(state: &SpaceState, memory: &Memory) -> Result<()> {
-    if let Some(embedding) = &memory.embedding {
-        check_dimensions(state, embedding)?;
-    }
-    check_against(state.settings().embedder, memory)
-}
-
-/// `memory` with the fields that `patch` has.
-fn patched(memory: Memory, patch: NewMemory) -> NewMemory {
-    NewMemory {
-        id: None,
-        content: patch.content.or(memory.content),
-        embedding: patch.embedding.or(memory.embedding),
-        occurred_at: Some(patch.occurred_at.unwrap_or(memory.occurred_at)),
-        context: patch.context.or(memory.context),
-        entities: Some(patch.entities.unwrap_or(memory.entities)),
-        links: Some(patch.links.unwrap_or(memory.links)),
-        confidence: Some(patch.confidence.unwrap_or(memory.confidence)),
-        metadata: Some(patch.metadata.unwrap_or(memory.metadata)),
-        kind: Some(patch.kind.unwrap_or(memory.kind)),
-        expires_at: patch.expires_at.or(memory.expires_at),
-    }
-}
-
 fn find(state: &SpaceState, name: &SpaceName, id: &MemoryId) -> Result<Slot> {
     state.slot(id).ok_or_else(|| not_stored(name, id))
 }
@@ -947,11 +901,11 @@ fn not_stored(name: &SpaceName, id: &MemoryId) -> Error {
     Error::new(ErrorKind::NotFound, format!("memory \"{id}\" is not stored in space \"{name}\""))
 }
 
-/// A memory with its payload, which the caller has seen to.
-fn at_hand(state: &SpaceState, slot: Slot) -> Result<Memory> {
-    state.memory(slot).map_err(|away| {
-        let id = &state.record(away.0).facts().id;
-        let message = format!("the payload of memory \"{id}\" was just moved away; try again in a moment");
+/// A memory as it is now, with its payload, which was read before this is decided.
+fn at_hand(state: &SpaceState, slot: Slot, seen: Option<Memory>) -> Result<Memory> {
+    payloads::as_now(state, slot, seen).ok_or_else(|| {
+        let id = &state.record(slot).facts().id;
+        let message = format!("memory \"{id}\" is just being changed and moved; try again in a moment");
         Error::new(ErrorKind::Busy, message)
     })
 }

@@ -11,10 +11,10 @@ use engram_core::memory::Memory;
 use engram_core::payloads::Home;
 use engram_core::state::{SpaceState, fingerprint};
 use engram_storage::Segment;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How often a request brings what it needs, before it gives up: another one may drop it again in between.
-const ATTEMPTS_MAX: usize = 3;
+pub(super) const ATTEMPTS_MAX: usize = 3;
 
 /// A memory that was looked at, with its payload unless that is away.
 pub(crate) type Found = (Memory, Seen);
@@ -181,8 +181,18 @@ impl Space {
         Ok(found)
     }
 
-    /// Brings the payloads of memories into memory that are away, so that a request can be decided by them. Ids of memories
-    /// that are not there are passed over.
+    /// Memories with their payloads, so that a request can be decided by them wherever these are then (`as_now`). Ids of
+    /// memories that are not there are passed over.
+    pub(super) fn seen(&self, ids: &[MemoryId]) -> Result<HashMap<MemoryId, Memory>> {
+        let found = {
+            let state = self.read();
+            let slots = ids.iter().filter_map(|id| state.slot(id));
+            slots.map(|slot| look(&state, slot)).collect()
+        };
+        Ok(self.gather(found)?.into_iter().map(|(memory, _)| (memory.id.clone(), memory)).collect())
+    }
+
+    /// Brings the payloads of memories into memory that are away. Ids of memories that are not there are passed over.
     pub(crate) fn bring_by_id(&self, ids: &[MemoryId]) -> Result<()> {
         let slots = {
             let state = self.read();
@@ -245,6 +255,17 @@ pub(crate) fn bring_all(state: &mut SpaceState, found: Vec<Found>) {
     for (memory, Seen { slot, version, .. }) in found {
         state.bring(slot, version, memory.content, memory.embedding.as_deref());
     }
+}
+
+/// A memory as it is now. Where its payload has left memory since it was seen, that one is taken; none where the memory got
+/// another one in between, and that has left, too.
+pub(super) fn as_now(state: &SpaceState, slot: Slot, seen: Option<Memory>) -> Option<Memory> {
+    state.memory(slot).ok().or_else(|| {
+        let Memory { content, embedding, .. } = seen?;
+        let record = state.record(slot);
+        let is_same = record.fingerprint() == fingerprint(content.as_deref(), embedding.as_deref());
+        is_same.then(|| record.facts().with(content, embedding))
+    })
 }
 
 /// Why the payload of a memory cannot be used that was read from `place`.
@@ -318,6 +339,34 @@ mod tests {
             found.into_iter().map(|(memory, _)| (memory.id, memory.content)).collect();
         let expected = [(0, "day 0"), (1, "day 1"), (2, "another day"), (19, "day 19")];
         assert_eq!(found, expected.map(|(at, content)| (id(at), Some(content.to_string()))));
+    }
+
+    /// What a request is decided by that was held up after it had looked.
+    #[test]
+    fn what_leaves_between_the_look_and_the_decision_is_as_it_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, space) = all_cold(folder.path());
+        let seen = || space.seen(&[id(0), id(99)]).unwrap().remove(&id(0));
+        let now = |seen| {
+            let state = space.read();
+            as_now(&state, state.slot(&id(0)).unwrap(), seen)
+        };
+        let before = seen();
+        assert_eq!(before.as_ref().unwrap().content.as_deref(), Some("day 0"));
+        assert_eq!(now(None), None);
+        assert_eq!(now(before.clone()), before);
+        // Another field changes, and the payload leaves again.
+        let patch = NewMemory { confidence: Some(0.5), ..NewMemory::default() };
+        let patched = space.patch(&id(0), patch).unwrap();
+        engine.work_off();
+        assert_eq!(now(before.clone()), Some(patched));
+        // The payload does: what was seen of it is not what is kept.
+        let patch = NewMemory { content: Some("another day".into()), ..NewMemory::default() };
+        let patched = space.patch(&id(0), patch).unwrap();
+        assert_eq!(now(None), Some(patched.clone()), "it is hot");
+        engine.work_off();
+        assert_eq!(now(before), None);
+        assert_eq!(now(seen()), Some(patched));
     }
 
     #[test]
