@@ -270,15 +270,17 @@ fn place(
     Ok(())
 }
 
-/// Whether there can be so many slots on this machine. A space has as many as it had memories at once, so few memories are
-/// no sign that one is wrong.
+/// Whether there can be so many slots on this machine: in a quarter of its memory, as what lies in them needs some as well.
+/// A space has as many as it had memories at once, so few memories are no sign that one is wrong.
 fn admit_slot(slot: Slot) -> Result<(), String> {
     static SLOTS_MAX: OnceLock<u64> = OnceLock::new();
-    let room = || Machine::detect().memory_bytes.map_or(u64::MAX, |bytes| bytes / SLOT_BYTES_MIN);
+    let room = || Machine::detect().memory_bytes.map_or(u64::MAX, |bytes| bytes / 4 / SLOT_BYTES_MIN);
     if slot < SLOTS_SOUND || u64::from(slot) < *SLOTS_MAX.get_or_init(room) {
         return Ok(());
     }
-    Err(format!("a memory is in slot {slot}, and this machine has no memory for so many"))
+    Err(format!(
+        "a memory is in slot {slot}; the space needs more memory than this machine has, or is damaged"
+    ))
 }
 
 /// Whether stored bytes make sense to a state that asserts that they do.

@@ -112,6 +112,15 @@ pub(super) fn dimensions(format: u32, schema: &SchemaDescriptor) -> Option<usize
 
 /// The file that holds `rows`, whose vectors have one length.
 pub(super) fn encode(rows: &[ColdRow], compression: Compression) -> Result<Vec<u8>> {
+    encode_columns(|_| rows, compression)
+}
+
+/// The same, with the rows that each column is of.
+fn encode_columns<'a>(
+    rows_of: impl Fn(Column) -> &'a [ColdRow],
+    compression: Compression,
+) -> Result<Vec<u8>> {
+    let rows = rows_of(Column::Id);
     let dimensions = rows.iter().find_map(|row| row.embedding.as_ref()).map(Vec::len);
     let uniform = rows.iter().all(|row| row.embedding.as_ref().is_none_or(|v| Some(v.len()) == dimensions));
     assert!(uniform && dimensions != Some(0), "the vectors of one space have one dimension");
@@ -124,7 +133,8 @@ pub(super) fn encode(rows: &[ColdRow], compression: Compression) -> Result<Vec<u
         let start = file.inner().len();
         let mut group = file.next_row_group()?;
         for (at, column) in columns(tail::FORMAT_MAX, dimensions).enumerate() {
-            let (bytes, closed) = write_column(column, &rows[range.clone()], schema.column(at), &properties)?;
+            let (bytes, closed) =
+                write_column(column, &rows_of(column)[range.clone()], schema.column(at), &properties)?;
             group.append_column(&Bytes::from(bytes), closed)?;
         }
         group.close()?;
@@ -403,7 +413,7 @@ fn read_column(column: Column, chunk: &Chunk<'_>, wanted: Range<usize>, rows: &m
     }
 }
 
-/// Adds one byte to each number of the vectors. The bytes before it have been added.
+/// Adds one byte to each number of the vectors. The bytes before it have been added: the first says which rows have one.
 fn read_embedding_byte(
     byte: usize,
     chunk: &Chunk<'_>,
@@ -411,9 +421,14 @@ fn read_embedding_byte(
     rows: &mut [ColdRow],
 ) -> Result<()> {
     let read = read::<FixedLenByteArrayType>(chunk, wanted)?;
-    let found = read.values.len();
+    let (found, name) = (read.values.len(), chunk.descr.name());
     read.give(rows, |row, value| {
-        let numbers = row.embedding.get_or_insert_with(|| vec![0.0; value.len()]);
+        if byte == 0 {
+            row.embedding = Some(vec![0.0; value.len()]);
+        }
+        let Some(numbers) = &mut row.embedding else {
+            return Err(ParquetError::General(format!("column {name} has a vector that others lack")));
+        };
         for (number, found) in numbers.iter_mut().zip(value.data()) {
             *number = f32::from_bits(number.to_bits() | u32::from(*found) << (8 * byte));
         }
@@ -422,7 +437,6 @@ fn read_embedding_byte(
     // A row that has some bytes of a vector but not all would count here.
     let vectors = rows.iter().filter(|row| row.embedding.is_some()).count();
     if found != vectors {
-        let name = chunk.descr.name();
         return Err(ParquetError::General(format!("column {name} has {found} of {vectors} vectors")));
     }
     Ok(())
@@ -507,4 +521,40 @@ fn read<T: DataType>(chunk: &Chunk<'_>, wanted: Range<usize>) -> Result<Read<T::
         return Err(ParquetError::General(format!("column {name} ends at row {}", skipped + found)));
     }
     Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_whose_bytes_are_of_different_rows_are_damaged() {
+        let rows = |given: [bool; 3]| {
+            given.map(|given| ColdRow { embedding: given.then(|| vec![1.5, -0.3]), ..ColdRow::default() })
+        };
+        let decoded = |byte: usize, others: [bool; 3]| {
+            let (rows, others) = (rows([true, true, false]), rows(others));
+            let of = |column| match column {
+                Column::EmbeddingByte(at) if at == byte => &others[..],
+                _ => &rows[..],
+            };
+            let file = Bytes::from(encode_columns(of, Compression::None).expect("it is small"));
+            let start = file.len() - tail::tail_bytes(&file).expect("it ends as Parquet does") as usize;
+            let Ok(tail) = Tail::parse(&file[start..], file.len() as u64) else {
+                panic!("it was written so")
+            };
+            let group = tail.groups[0];
+            let bytes = file.slice(group.start as usize..group.start as usize + group.bytes as usize);
+            (decode(&tail, &group, &bytes, 0..3), rows)
+        };
+        for byte in 0..4 {
+            let (same, rows) = decoded(byte, [true, true, false]);
+            assert_eq!(same.expect("all bytes are of the same rows"), rows);
+            for others in [[true, true, true], [true, false, false], [true, false, true], [false; 3]] {
+                let (found, _) = decoded(byte, others);
+                let error = found.expect_err("they are not").to_string();
+                assert!(error.contains("column embedding_"), "byte {byte} of {others:?}: {error}");
+            }
+        }
+    }
 }
