@@ -844,6 +844,10 @@ fn a_running_server_is_backed_up_and_comes_back_elsewhere() {
     assert!(fails(1, &only).contains("space \"notes\" is in "));
     let spaces = ok_json(&["space", "list", "--data-dir", &data, "--json"]);
     assert_eq!(spaces["spaces"].as_array().unwrap().len(), 2);
+    let elsewhere =
+        ["restore", "--from", &place, "--space", "diary", "--data-dir", &folder.name("elsewhere")];
+    let said = fails(1, &elsewhere);
+    assert!(said.contains(&format!("bring it back with --backup {first} --space diary")), "{said}");
     let old = folder.name("old");
     ok(&["restore", "--from", &place, "--backup", first, "--data-dir", &old]);
     let then = ok_json(&["space", "show", "notes", "--data-dir", &old, "--json"]);
@@ -904,6 +908,9 @@ fn a_damaged_folder_is_found_and_named() {
         "{warned}"
     );
     assert!(warned.contains("no earlier one at this place has it"), "{warned}");
+    let left_out = ["restore", "--from", &folder.name("backups"), "--space", "diary", "--data-dir", &data];
+    let said = fails(1, &left_out);
+    assert!(said.contains("could not be copied: ") && said.contains("no earlier one"), "{said}");
     let nothing = ["backup", "--to", &folder.name("nothing"), "--data-dir", &data, "--space", "diary"];
     assert!(fails(1, &nothing).contains("no space to copy"));
     assert!(ok_json(&["restore", "--from", &folder.name("nothing"), "--list", "--json"]) == json!([]));

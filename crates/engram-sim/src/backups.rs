@@ -1,6 +1,6 @@
 //! Backups of the simulated machine, in a store of their own that fails as the cold tier's does, and what each of them must
 //! hold. Whoever makes them can die between any two requests to the store. What is listed is restored to another machine,
-//! which crashes meanwhile, and compared with what the model had when each space was held.
+//! and compared with what the model had when each space was held; the newest also to machines that crash meanwhile.
 
 use crate::model::{Model, ModelSpace};
 use crate::named;
@@ -8,6 +8,7 @@ use crate::objects::Objects;
 use crate::workload::Step;
 use crate::world::World;
 use engram::backup::{Backup, Backups, FileCopy, Origin, Run, Source, time_of_id};
+use engram::clock::Clock;
 use engram::{Engine, ErrorKind, NotedBackup, Result, SpaceName, Timestamp, check};
 use fastrand::Rng;
 use std::cell::{Cell, RefCell};
@@ -125,6 +126,7 @@ impl Source for Watched<'_> {
         self.go_on();
         let noted = self.engine.note(space, backup);
         self.is_noted.set(self.is_noted.get() && noted.is_ok());
+        self.go_on();
         noted
     }
 
@@ -148,7 +150,7 @@ impl World {
             held: RefCell::default(),
             is_noted: Cell::new(true),
         };
-        let outcome = backups.take(&watched, &spaces, vec![], keep, now);
+        let outcome = backups.take(&watched, &spaces, vec![], keep, &Clock::driven(move || now));
         let (held, is_noted) = (watched.held.take(), watched.is_noted.get());
         self.place.objects.set_trouble(false);
         let begun = time_of_id(now);
@@ -231,7 +233,8 @@ impl World {
             return;
         }
         let now = Timestamp(self.place.now);
-        let run = self.place.backups().take(self.engine(), &spaces, vec![], Some(1), now);
+        let clock = Clock::driven(move || now);
+        let run = self.place.backups().take(self.engine(), &spaces, vec![], Some(1), &clock);
         let run = run.expect("no fault is left");
         assert!(run.troubles.is_empty() && run.backup.left_out.is_empty(), "{run:?}");
         let files = run.backup.spaces.iter().flat_map(|space| &space.files);
@@ -297,5 +300,55 @@ fn check_run(run: &Run, before: &[String], after: &[String], keep: Option<usize>
     if run.troubles.is_empty() {
         assert!(run.removed.iter().eq(gone.iter().copied()), "{run:?}: {before:?}, then {after:?}");
         assert_eq!(after.len(), kept.len(), "{run:?}: {before:?}, then {after:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engram::{ColdOptions, ColdStore, SyncMode};
+    use engram_storage::cold::FaultyObjects;
+    use object_store::memory::InMemory;
+    use std::sync::Arc;
+
+    /// Another program removes files, and has seen neither the claim nor the list.
+    #[test]
+    fn a_claim_that_goes_while_the_list_is_written_takes_the_list_along() {
+        let objects = Arc::new(InMemory::new());
+        let options = || ColdOptions { endpoint: "memory".into(), ..ColdOptions::default() };
+        let others = Arc::new(ColdStore::with_store(objects.clone(), options()).expect("it is there"));
+        let (seen, mut is_taken) = (others.clone(), false);
+        let plan = move |operation: &'static str, name: &str| {
+            if operation == "put" && name.starts_with("backups/") && !is_taken {
+                is_taken = true;
+                let seen = seen.clone();
+                // A thread of its own, as requests must not be made within one.
+                let taking = std::thread::spawn(move || {
+                    let claims = seen.list("writing/").expect("it answers");
+                    claims.iter().for_each(|(name, _)| seen.delete(name).expect("it answers"));
+                });
+                taking.join().expect("it answers");
+            }
+            None
+        };
+        let store = ColdStore::with_store(Arc::new(FaultyObjects::new(objects, plan)), options());
+        let backups = Backups::with_store(Arc::new(store.expect("it is there")), PLACE.into());
+        let mut world = World::new(1, 1, SyncMode::Always);
+        world.open().expect("the disk is whole");
+        let space = SpaceName::new("a").expect("a valid name");
+        let memory = engram::NewMemory { content: Some("rain".into()), ..engram::NewMemory::default() };
+        let stored = world
+            .engine()
+            .space_or_new(&space)
+            .and_then(|space| space.store(vec![memory], &Default::default()));
+        stored.expect("the disk is whole");
+        let take = |now| {
+            let clock = Clock::driven(move || Timestamp(now));
+            backups.take(world.engine(), &[space.clone()], vec![], None, &clock)
+        };
+        assert_eq!(take(1_000_000).expect_err("it is taken away").kind(), ErrorKind::Conflict);
+        assert_eq!(backups.ids().expect("it answers"), [""; 0]);
+        let run = take(2_000_000).expect("it is not taken away again");
+        assert_eq!(backups.ids().expect("it answers"), [run.id]);
     }
 }

@@ -154,7 +154,7 @@ impl Workload {
     fn step(&mut self) -> Step {
         if self.rng.u32(0..100) < self.backups {
             let keep = (self.rng.u32(0..3) == 0).then(|| self.rng.usize(1..4));
-            let steps = self.rng.usize(0..6);
+            let steps = self.rng.usize(0..16);
             return Step::BackUp { meanwhile: (0..steps).map(|_| self.step_beside()).collect(), keep };
         }
         let space = self.space();

@@ -291,6 +291,7 @@ impl Backups {
     /// # Errors
     /// `Busy` where the store does not answer; `Corrupt` where the list of a backup that stays is damaged.
     pub fn prune(&self, keep: usize, made: &str, now: Timestamp) -> Result<Vec<String>> {
+        let watch = Stopwatch::start();
         let claim = Claim::put(&self.store, Work::Removing, now)?;
         // Who is not seen here sees this claim, or has written its list.
         let is_alone = claim.other(Work::Writing, now)?.is_none();
@@ -305,7 +306,6 @@ impl Backups {
         }
         let gone: Vec<String> = gone.into_iter().map(|(_, id)| id).collect();
         gone.iter().try_for_each(|id| self.store.delete(&format!("backups/{id}.json")))?;
-        let watch = Stopwatch::start();
         if is_alone {
             let objects = [self.store.list("files/")?, self.store.list("cold/")?].concat();
             for (name, _) in objects.iter().filter(|(name, _)| !used.contains(name)) {
@@ -504,15 +504,7 @@ impl BackupWriter<'_> {
     /// # Errors
     /// `Busy` where the store does not answer; `Conflict` where it took so long that others no longer counted on it.
     pub fn finish(self) -> Result<(String, Backup, Taken)> {
-        if !self.claim.is_there()? {
-            let message = format!(
-                "the backup took more than {} h, and another program has removed files from {} meanwhile; take it again: \
-                 what is there by now is not copied again",
-                Work::Writing.counts_for().as_secs() / 3600,
-                self.backups.place
-            );
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
+        self.check_claim()?;
         let (id, json) = self.named();
         let (name, bytes) = (format!("backups/{id}.json"), json.len() as u64);
         // One of the same name holds the same.
@@ -523,12 +515,31 @@ impl BackupWriter<'_> {
                 _ => return Err(error.into()),
             }
         }
+        // Who removes files takes a claim away before it reads the lists: it has seen this one, or the claim is gone now.
+        if let Err(error) = self.check_claim() {
+            self.backups.store.delete(&name)?;
+            return Err(error);
+        }
         let mut taken = self.taken;
         for file in self.backup.spaces.iter().flat_map(|space| &space.files) {
             taken.files += 1;
             taken.bytes += file.bytes;
         }
         Ok((id, self.backup, taken))
+    }
+
+    /// Refuses where it took so long that others no longer count on it.
+    fn check_claim(&self) -> Result<()> {
+        if self.claim.is_there()? {
+            return Ok(());
+        }
+        let message = format!(
+            "the backup took more than {} h, and another program may have removed files from {} meanwhile; take it again: \
+             what is there by now is not copied again",
+            Work::Writing.counts_for().as_secs() / 3600,
+            self.backups.place
+        );
+        Err(Error::new(ErrorKind::Conflict, message))
     }
 }
 

@@ -76,10 +76,10 @@ impl Backups {
             }
         }
         let mut restored = Restored::default();
-        for (name, copy) in &chosen {
+        let holders = self.holders(id, &chosen)?;
+        for ((name, copy), holders) in chosen.iter().zip(&holders) {
             let dir = folder.join(name.as_str());
-            let noted = NotedBackup { id: id.to_string(), place: self.place().to_string() };
-            let own = begin_space(options, &dir, copy, noted)?;
+            let own = begin_space(options, &dir, copy, holders)?;
             let to = Destination { vfs, dir: &dir, cold: options.cold.as_deref(), own };
             self.restore_space(copy, &to, &mut restored, progress)?;
             // It is a space from here on.
@@ -92,6 +92,28 @@ impl Backups {
         drop(lock);
         restored.memories = count(options, &chosen)?;
         Ok(restored)
+    }
+
+    /// For each space, the backups here that have it, `from` among them. One whose list is damaged may have it.
+    fn holders(&self, from: &str, chosen: &[(SpaceName, &SpaceCopy)]) -> Result<Vec<Vec<NotedBackup>>> {
+        let mut holders = vec![Vec::new(); chosen.len()];
+        for id in self.ids()?.into_iter().chain([from.to_string()]).collect::<BTreeSet<_>>() {
+            let listed = match self.get(Some(&id)) {
+                _ if id == from => None,
+                Ok((_, backup)) => Some(backup.spaces),
+                Err(error) if error.kind() == ErrorKind::Corrupt => None,
+                // Removed since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for ((name, _), holders) in chosen.iter().zip(&mut holders) {
+                let has_it = |spaces: &Vec<SpaceCopy>| spaces.iter().any(|copy| copy.name == name.as_str());
+                if listed.as_ref().is_none_or(has_it) {
+                    holders.push(NotedBackup { id: id.clone(), place: self.place().to_string() });
+                }
+            }
+        }
+        Ok(holders)
     }
 
     fn restore_space(
@@ -171,7 +193,7 @@ fn begin_space(
     options: &Options,
     dir: &Path,
     copy: &SpaceCopy,
-    from: NotedBackup,
+    holders: &[NotedBackup],
 ) -> Result<BTreeSet<String>> {
     let (vfs, erased) = (&options.vfs, options.data_dir.join(ERASED));
     vfs.create_dir_all(dir)?;
@@ -207,7 +229,7 @@ fn begin_space(
     }
     empty(&**vfs, dir)?;
     let noted = vfs.create(&dir.join(BACKUPS))?;
-    noted.write_at(0, &serde_json::to_vec_pretty(&[from]).expect("texts can be written"))?;
+    noted.write_at(0, &serde_json::to_vec_pretty(holders).expect("texts can be written"))?;
     noted.sync()?;
     Ok(own)
 }

@@ -3,14 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests that panics fails the test that called it")]
 
 use engram::backup::{Backup, Backups, Origin, Source, time_of_id};
+use engram::clock::Clock;
 use engram::{
     Checked, ColdOptions, ColdStore, Embedder, Engine, Error, ErrorKind, FaultyVfs, MemoryId, NewMemory,
     NotedBackup, Options, Result, Snapshot, Space, SpaceName, StoreOptions, Timestamp, check,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 const DIMENSIONS: usize = 32;
@@ -210,12 +212,14 @@ fn a_snapshot_after_a_checkpoint_that_failed_at_any_sync_is_whole() {
     assert!(at > 24, "{at} syncs");
 }
 
-/// A source of which some spaces cannot be copied, or that ends.
+/// A source of which some spaces cannot be copied, or that ends, while others are at work.
 struct Troubled<'a> {
     engine: &'a Engine,
     bad: &'a str,
     /// Spaces that are copied before it answers no more.
     lives_for: Cell<usize>,
+    /// What others do before a space is held.
+    meanwhile: &'a dyn Fn(),
 }
 
 impl Source for Troubled<'_> {
@@ -232,6 +236,7 @@ impl Source for Troubled<'_> {
             return Err(Error::new(ErrorKind::Internal, "no bytes came"));
         }
         self.lives_for.set(lives_for - 1);
+        (self.meanwhile)();
         self.engine.hold(space)
     }
 
@@ -244,18 +249,29 @@ impl Source for Troubled<'_> {
     }
 }
 
+/// Spaces with a memory each.
+fn spaces<const N: usize>(engine: &Engine, names: [&str; N]) -> [SpaceName; N] {
+    names.map(|name| {
+        let name = SpaceName::new(name).unwrap();
+        engine.space_or_new(&name).unwrap().store(vec![memory(0)], &StoreOptions::default()).unwrap();
+        name
+    })
+}
+
+fn clock_at(seconds: i64) -> Clock {
+    Clock::driven(move || Timestamp(seconds * 1_000_000))
+}
+
 #[test]
 fn a_space_that_cannot_be_copied_is_left_out_and_a_source_that_ends_leaves_no_backup() {
     let place = Place::new();
     let engine = Engine::open(place.options("data", "cold")).unwrap();
-    let names = ["a", "b", "c"].map(|name| SpaceName::new(name).unwrap());
-    for name in &names {
-        engine.space_or_new(name).unwrap().store(vec![memory(0)], &StoreOptions::default()).unwrap();
-    }
+    let names = spaces(&engine, ["a", "b", "c"]);
     let (backups, ids) = (place.backups(), || place.backups().ids().unwrap());
     let take = |bad: &str, lives_for: usize, at: i64| {
-        let source = Troubled { engine: &engine, bad, lives_for: Cell::new(lives_for) };
-        backups.take(&source, &names, vec![], Some(1), Timestamp(at * 1_000_000))
+        let lives_for = Cell::new(lives_for);
+        let source = Troubled { engine: &engine, bad, lives_for, meanwhile: &|| {} };
+        backups.take(&source, &names, vec![], Some(1), &clock_at(at))
     };
     let whole = take("", 9, 1).unwrap();
     assert_eq!((whole.backup.spaces.len(), ids()), (3, vec![whole.id.clone()]));
@@ -269,7 +285,7 @@ fn a_space_that_cannot_be_copied_is_left_out_and_a_source_that_ends_leaves_no_ba
         assert!(error.to_string().contains("nobody answers"), "{error}");
         assert_eq!(backups.get(None).unwrap().0, partly.id, "one that has less is no newer one");
     }
-    let nothing = backups.take(&engine, &[], vec![], Some(1), Timestamp(4_000_000)).unwrap_err();
+    let nothing = backups.take(&engine, &[], vec![], Some(1), &clock_at(4)).unwrap_err();
     assert!(nothing.kind() == ErrorKind::NotFound && ids().len() == 2, "{nothing}");
     let last = take("", 9, 5).unwrap();
     assert_eq!((ids(), last.removed), (vec![last.id.clone()], vec![whole.id, partly.id]));
@@ -278,7 +294,90 @@ fn a_space_that_cannot_be_copied_is_left_out_and_a_source_that_ends_leaves_no_ba
 }
 
 #[test]
-fn who_removes_backups_waits_for_who_writes_them_and_the_other_way_round() {
+fn what_is_noted_of_a_backup_that_is_under_way_stays() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let names = spaces(&engine, ["a", "b"]);
+    let (backups, now) = (place.backups(), Arc::new(AtomicI64::new(0)));
+    let driven = now.clone();
+    let clock = Clock::driven(move || Timestamp(driven.load(Ordering::Relaxed)));
+    let take = |pause_seconds: i64| {
+        now.fetch_add(1_000_000, Ordering::Relaxed);
+        let made = RefCell::new(Vec::new());
+        let meanwhile = || {
+            now.fetch_add(pause_seconds * 1_000_000, Ordering::Relaxed);
+            let run = place.backups().take(&engine, &names, vec![], None, &clock).unwrap();
+            assert!(run.troubles.is_empty(), "{run:?}");
+            made.borrow_mut().push(run.id);
+        };
+        let source = Troubled { engine: &engine, bad: "", lives_for: Cell::new(9), meanwhile: &meanwhile };
+        let outcome = backups.take(&source, &names, vec![], None, &clock);
+        (outcome, made.take())
+    };
+    let noted = |name| {
+        let noted = engine.space(name).unwrap().backups().unwrap();
+        let mut ids: Vec<String> = noted.into_iter().map(|noted| noted.id).collect();
+        ids.sort();
+        ids
+    };
+    let (run, made) = take(1);
+    let run = run.unwrap();
+    assert!(run.backup.spaces.len() == 2 && run.troubles.is_empty(), "{run:?}");
+    assert_eq!(made.len(), 2);
+    let all = backups.ids().unwrap();
+    assert_eq!(all, [vec![run.id], made].concat());
+    names.iter().for_each(|name| assert_eq!(noted(name), all));
+    // After a day nobody counts on it any more, and it says so.
+    let (late, made) = take(25 * 3600);
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
+    let all = [all, made].concat();
+    assert_eq!(backups.ids().unwrap(), all);
+    backups.take(&engine, &names, vec![], None, &clock_at(200 * 3600)).unwrap();
+    names.iter().for_each(|name| assert_eq!(noted(name), backups.ids().unwrap()));
+}
+
+#[test]
+fn after_hours_of_copying_old_backups_are_removed_by_the_time_it_is_then() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let names = spaces(&engine, ["a"]);
+    let (backups, hour) = (place.backups(), 3600 * 1_000_000);
+    backups.take(&engine, &names, vec![], None, &clock_at(1)).unwrap();
+    engine.space(&names[0]).unwrap().store(vec![memory(1)], &StoreOptions::default()).unwrap();
+    // A program that was killed: it counts when the backup begins, and not when it ends.
+    fs::create_dir_all(place.path("backups/writing")).unwrap();
+    fs::write(place.path("backups/writing").join(format!("{}-0", time_of_id(Timestamp(hour)))), "").unwrap();
+    let now = Arc::new(AtomicI64::new(24 * hour));
+    let driven = now.clone();
+    let clock = Clock::driven(move || Timestamp(driven.load(Ordering::Relaxed)));
+    let meanwhile = || {
+        now.fetch_add(2 * hour, Ordering::Relaxed);
+    };
+    let source = Troubled { engine: &engine, bad: "", lives_for: Cell::new(9), meanwhile: &meanwhile };
+    let run = backups.take(&source, &names, vec![], Some(1), &clock).unwrap();
+    assert_eq!(run.removed.len(), 1, "{run:?}");
+    assert_eq!(walk(&place.path("backups/files")).len(), run.backup.spaces[0].files.len());
+}
+
+#[test]
+fn a_restored_space_knows_every_backup_that_has_it() {
+    let place = Place::new();
+    let engine = Engine::open(place.options("data", "cold")).unwrap();
+    let names = spaces(&engine, ["a", "b"]);
+    let backups = place.backups();
+    let take = |names: &[SpaceName], at| backups.take(&engine, names, vec![], None, &clock_at(at)).unwrap();
+    let (first, second) = (take(&names, 1), take(&names, 2));
+    let (_, damaged, last) = (take(&names[1..], 3), take(&names[1..], 4), take(&names[..1], 5));
+    fs::write(place.path("backups").join(format!("backups/{}.json", damaged.id)), "{}").unwrap();
+    let to = place.options("to", "to-cold");
+    backups.restore(&second.id, &second.backup, None, &to, &mut |_| {}).unwrap();
+    let receipt = Engine::open(to).unwrap().delete_space(&names[0]).unwrap();
+    let noted: Vec<String> = receipt.backups.into_iter().map(|noted| noted.id).collect();
+    assert_eq!(noted, [first.id, second.id, damaged.id, last.id], "one that is damaged may have it");
+}
+
+#[test]
+fn while_one_writes_no_files_are_removed_and_while_one_removes_nobody_begins() {
     let place = Place::new();
     let engine = Engine::open(place.options("data", "cold")).unwrap();
     let space = fill(&engine, 0..200);

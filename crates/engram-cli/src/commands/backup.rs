@@ -6,7 +6,9 @@ use crate::fault::{Fault, Result, usage};
 use crate::screen::{Screen, counted, note, progress, sized};
 use clap::Args;
 use engram::backup::{Backups, LeftOut, Origin, Source};
-use engram::{Error, ErrorKind, NotedBackup, SpaceName, clock};
+use engram::clock::Clock;
+use engram::{Error, ErrorKind, NotedBackup, SpaceName};
+use engram_server::Problem;
 use engram_server::api::{BackupIn, BackupOut, BytesQuery, SnapshotFileOut, SnapshotOut};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -14,6 +16,9 @@ use std::process::ExitCode;
 
 /// Bytes that are asked for at once.
 const PIECE_BYTES: u64 = 8 << 20;
+/// How often is asked what a checkpoint may keep from being answered in the time of a request: 3 minutes, with the default
+/// of `limits.request_timeout_s`.
+const ASKS_MAX: usize = 6;
 
 /// Copy spaces to a folder or an object store, while they are in use
 #[derive(Debug, Args)]
@@ -26,16 +31,19 @@ Examples:
 Each space is copied as of one moment. What an earlier backup at the same
 place has already is not copied again. AWS_* variables say how to reach S3.
 A space that cannot be copied is left out and named; then no old backup goes.
+Give each server, or data folder, a place of its own: --keep counts all that
+is there. Several programs may back up one server to its place at once; while
+one of them removes old backups, others are refused.
 Bring one back with: engram restore --from PLACE --data-dir DIR
 Exit codes: 1 where a space is not in the backup, or it could not be noted.")]
 pub(crate) struct Backup {
-    /// A folder, file:///folder, or s3://bucket/prefix
+    /// A folder, file:///folder, or s3://bucket/prefix, of this server alone
     #[arg(long, value_name = "PLACE")]
     to: String,
     /// Only this space; may be repeated
     #[arg(long, short, value_name = "NAME", value_parser = space_name)]
     space: Vec<String>,
-    /// Afterwards, remove all but the newest backups at the place, if all spaces are in this one
+    /// Afterwards, remove all but the newest backups at the place, whichever server's, if all spaces are in this one
     #[arg(long, value_name = "COUNT", conflicts_with = "space")]
     keep: Option<usize>,
     /// Print the answer as JSON
@@ -111,8 +119,7 @@ impl Backup {
                 None => chosen.push(SpaceName::new(&space.name).map_err(Error::from)?),
             }
         }
-        let now = clock::Clock::system().now();
-        let run = backups.take(backend, &chosen, left_out, self.keep, now)?;
+        let run = backups.take(backend, &chosen, left_out, self.keep, &Clock::system())?;
         let left_out = |space: LeftOut| format!("space {}: {}", space.name, space.reason);
         Ok(Report {
             id: run.id,
@@ -136,15 +143,16 @@ impl Source for Backend {
     }
 
     fn hold<'a>(&'a self, space: &SpaceName) -> engram::Result<Option<Box<dyn Origin + 'a>>> {
-        let Some(taken) = found(self.take_snapshot(space.as_str()))? else { return Ok(None) };
+        // What is asked in vain is held when the checkpoint is done, and let go of when nobody has read it for a while.
+        let Some(taken) = found(patiently(|| self.take_snapshot(space.as_str())))? else { return Ok(None) };
         let bytes = taken.files.iter().map(|file| file.bytes).sum();
         let bar = progress(&format!("copying {space}"), "bytes", Some(bytes));
         Ok(Some(Box::new(Held { backend: self, taken, bar })))
     }
 
     fn note(&self, space: &SpaceName, backup: &NotedBackup) -> engram::Result<Option<Vec<NotedBackup>>> {
-        let place = BackupIn { place: backup.place.clone() };
-        let noted = found(self.note_backup(space.as_str(), &backup.id, place))?;
+        let place = || BackupIn { place: backup.place.clone() };
+        let noted = found(patiently(|| self.note_backup(space.as_str(), &backup.id, place())))?;
         let backup = |BackupOut { id, place }| NotedBackup { id, place };
         Ok(noted.map(|noted| noted.backups.into_iter().map(backup).collect()))
     }
@@ -159,6 +167,17 @@ fn found<T>(outcome: Result<T>) -> engram::Result<Option<T>> {
     if is_not_found(&outcome) { Ok(None) } else { outcome.map(Some).map_err(as_error) }
 }
 
+/// Asks again where a request may not take so long.
+fn patiently<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 1..ASKS_MAX {
+        match ask() {
+            Err(Fault::Refused(Problem::Timeout, _)) => {}
+            answer => return answer,
+        }
+    }
+    ask()
+}
+
 /// A snapshot that a server, or this process, holds until this is dropped.
 struct Held<'a> {
     backend: &'a Backend,
@@ -169,8 +188,14 @@ struct Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
-        // One that stays is let go of when nobody has read it for a while.
-        self.backend.delete_snapshot(&self.taken.space, &self.taken.id).ok();
+        match self.backend.delete_snapshot(&self.taken.space, &self.taken.id) {
+            Ok(_) | Err(Fault::Refused(Problem::NotFound, _)) => {}
+            Err(fault) => note(format_args!(
+                "what was copied of space {} is held until nobody has read it for a while: {}",
+                self.taken.space,
+                fault.verdict().0.unwrap_or_default()
+            )),
+        }
     }
 }
 
@@ -195,11 +220,19 @@ impl Origin for Held<'_> {
     fn sha256(&self, at: usize) -> engram::Result<String> {
         let query = BytesQuery { file: at, ..BytesQuery::default() };
         // A large file takes longer than a request may.
+        let mut hashed_bytes = 0;
         loop {
             let found = self.backend.snapshot_sha256(&self.taken.space, &self.taken.id, &query);
-            if let Some(sha256) = found.map_err(as_error)?.sha256 {
+            let found = found.map_err(as_error)?;
+            if let Some(sha256) = found.sha256 {
                 return Ok(sha256);
             }
+            if found.hashed_bytes <= hashed_bytes {
+                let message =
+                    format!("a file is not hashed beyond byte {hashed_bytes}, however often it is asked for");
+                return Err(Error::new(ErrorKind::Internal, message));
+            }
+            hashed_bytes = found.hashed_bytes;
         }
     }
 

@@ -86,6 +86,17 @@ impl Restore {
         let Some(dir) = &self.data_dir else { return usage("where to? Give --data-dir") };
         let (id, backup) = self.choose(&backups)?;
         let only = self.space.as_deref().map(SpaceName::new).transpose().map_err(Error::from)?;
+        if let Some(space) = &only
+            && !backup.spaces.iter().any(|copy| copy.name == space.as_str())
+        {
+            let reason = backup.left_out.iter().find(|left_out| left_out.name == space.as_str());
+            let reason = reason.map(|left_out| format!(", it could not be copied: {}", left_out.reason));
+            return failed(format!(
+                "space {space} is not in backup {id}{}; {}",
+                reason.unwrap_or_default(),
+                holder(&backups, &id, space.as_str())?
+            ));
+        }
         let options = options_of(Some(dir), self.config.as_deref())?;
         let bar = progress("restoring", "bytes", Some(bytes_of(&backup, only.as_ref())));
         let restored = backups.restore(&id, &backup, only.as_ref(), &options, &mut |bytes| bar.inc(bytes))?;

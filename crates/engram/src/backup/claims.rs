@@ -2,7 +2,8 @@
 //! removal of files that no list names would harm who has just copied them, or counts on them, and has not written a list
 //! yet. So each says what it does with an object of its own before it looks at what others do: who removes does not begin
 //! while another writes, and who writes not while another removes; of two that begin at the same time, one sees the other.
-//! What a killed program leaves counts no longer after a while. Clocks may differ by less than that.
+//! What a killed program leaves counts no longer after a while. Clocks may differ by half an hour: a removal ends
+//! after so long, and is counted on for twice that.
 
 use super::time_of_id;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,7 +27,7 @@ impl Work {
         }
     }
 
-    /// How long it counts. A first copy of terabytes takes hours; a removal ends by itself before.
+    /// How long it counts. A first copy of terabytes takes hours; a removal ends by itself in half of this.
     pub(crate) fn counts_for(self) -> Duration {
         match self {
             Self::Writing => Duration::from_secs(24 * 3600),
@@ -60,18 +61,30 @@ impl<'a> Claim<'a> {
 
     /// Another who does this, and removes what counts no longer.
     pub(crate) fn other(&self, work: Work, now: Timestamp) -> Result<Option<String>> {
-        let since = Timestamp(now.0 - work.counts_for().as_micros() as i64);
-        let oldest = format!("{}{}", work.folder(), time_of_id(since));
-        let mut other = None;
-        for (name, _) in self.store.list(work.folder())? {
-            if name < oldest {
-                self.store.delete(&name)?;
-            } else if name != self.name {
-                other = Some(name);
-            }
-        }
-        Ok(other)
+        Ok(counting(self.store, work, now)?.into_iter().rfind(|name| *name != self.name))
     }
+}
+
+/// How the ids begin of the backups that are written at a place.
+pub(crate) fn begun(store: &ColdStore, now: Timestamp) -> Result<Vec<String>> {
+    let time =
+        |name: String| Some(name.strip_prefix(Work::Writing.folder())?.rsplit_once('-')?.0.to_string());
+    Ok(counting(store, Work::Writing, now)?.into_iter().filter_map(time).collect())
+}
+
+/// Names of the claims that count. Removes the others, so that who put one learns that nobody counts on it.
+fn counting(store: &ColdStore, work: Work, now: Timestamp) -> Result<Vec<String>> {
+    let since = Timestamp(now.0 - work.counts_for().as_micros() as i64);
+    let oldest = format!("{}{}", work.folder(), time_of_id(since));
+    let mut counting = Vec::new();
+    for (name, _) in store.list(work.folder())? {
+        if name < oldest {
+            store.delete(&name)?;
+        } else {
+            counting.push(name);
+        }
+    }
+    Ok(counting)
 }
 
 impl Drop for Claim<'_> {

@@ -3,11 +3,12 @@
 //! space notes every backup that may hold it before there is such a backup, so that what is told when it is deleted leaves
 //! out none; notes of backups that are not there are taken away by the next.
 
-use super::{Backup, BackupWriter, Backups, LeftOut, Origin, Taken, time_of_id};
+use super::{Backup, BackupWriter, Backups, LeftOut, Origin, Taken, claims, time_of_id};
+use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::receipt::NotedBackup;
-use engram_core::id::{SpaceName, Timestamp};
+use engram_core::id::SpaceName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whose spaces are copied: an engine in this process, or a server.
@@ -73,19 +74,20 @@ impl Backups {
     ///
     /// # Errors
     /// `NotFound` where there is nothing to copy; `Busy` where the store does not answer, or another program removes
-    /// backups; those of the source, where it does not answer, or no space could be copied.
+    /// backups; `Conflict` where it took so long that others no longer counted on it; those of the source, where it does
+    /// not answer, or no space could be copied.
     pub fn take(
         &self,
         source: &dyn Source,
         spaces: &[SpaceName],
         left_out: Vec<LeftOut>,
         keep: Option<usize>,
-        now: Timestamp,
+        clock: &Clock,
     ) -> Result<Run> {
-        let mut writer = self.begin(now)?;
+        let mut writer = self.begin(clock.now())?;
         writer.backup.left_out = left_out;
         let mut notes = Notes { source, place: &self.place, noted: BTreeMap::new(), troubles: Vec::new() };
-        let begun = time_of_id(now);
+        let begun = time_of_id(writer.begun_at);
         let mut failure = None;
         for space in spaces {
             if notes.note(space, &begun)?
@@ -98,6 +100,8 @@ impl Backups {
         }
         notes.agree(&mut writer, &begun)?;
         if writer.backup.spaces.is_empty() {
+            // Others may have taken the notes away.
+            writer.check_claim()?;
             let nothing = || {
                 let reasons = writer
                     .backup
@@ -115,13 +119,16 @@ impl Backups {
         let (id, backup, taken) = writer.finish()?;
         // What is left out of this one may be in no other that stays.
         let keep = keep.filter(|_| backup.left_out.is_empty());
-        let removed = keep.map_or(Ok(Vec::new()), |keep| self.prune(keep, &id, now));
+        // The copying may have taken hours.
+        let removed = keep.map_or(Ok(Vec::new()), |keep| self.prune(keep, &id, clock.now()));
         let removed = removed.unwrap_or_else(|error| {
             notes.troubles.push(format!("older backups stay: {error}"));
             Vec::new()
         });
-        match self.ids() {
-            Ok(ids) => notes.forget_all_but(&ids.into_iter().chain([id.clone()]).collect()),
+        // In this order: who is not writing any more has made its backup, or makes none.
+        let begun = claims::begun(&self.store, clock.now());
+        match begun.and_then(|begun| Ok((begun, self.ids()?))) {
+            Ok((begun, ids)) => notes.forget_all_but(&begun, &ids.into_iter().chain([id.clone()]).collect()),
             Err(error) => notes.troubles.push(format!("old notes stay in the spaces: {error}")),
         }
         Ok(Run { id, backup, taken, removed, troubles: notes.troubles })
@@ -197,11 +204,15 @@ impl Notes<'_> {
         }
     }
 
-    /// Takes away the notes of backups that are not at this place.
-    fn forget_all_but(&mut self, ids: &BTreeSet<String>) {
+    /// Takes away the notes of backups that are not at this place, and not `begun` there either.
+    fn forget_all_but(&mut self, begun: &[String], ids: &BTreeSet<String>) {
         let place = self.place;
+        let is_gone = |noted: &&NotedBackup| {
+            let is_begun = begun.iter().any(|begun| noted.id.starts_with(begun));
+            noted.place == place && !is_begun && !ids.contains(&noted.id)
+        };
         for (space, noted) in std::mem::take(&mut self.noted) {
-            for backup in noted.iter().filter(|noted| noted.place == place && !ids.contains(&noted.id)) {
+            for backup in noted.iter().filter(is_gone) {
                 self.forget(&space, &backup.id);
             }
         }
