@@ -367,7 +367,7 @@ settings! {
     }
     /// Threads for each kind of work.
     thread_pools: ThreadPools {
-        /// Recalls at the same time.
+        /// Recalls at the same time. As many of these compute as there are cores; the others wait for their turn, or for the cold tier.
         recall_workers: usize = WORKERS, |machine| (2 * machine.cores).min(1024), in words "2 x cores";
         /// Stores at the same time; those that wait together share one sync of the disk.
         store_workers: usize = WORKERS, |machine| machine.cores.clamp(32, 1024), in words "32, or the cores where they are more";
