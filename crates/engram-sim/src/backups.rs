@@ -317,11 +317,11 @@ mod tests {
         let objects = Arc::new(InMemory::new());
         let options = || ColdOptions { endpoint: "memory".into(), ..ColdOptions::default() };
         let others = Arc::new(ColdStore::with_store(objects.clone(), options()).expect("it is there"));
-        let (seen, mut is_taken) = (others.clone(), false);
+        let mut is_taken = false;
         let plan = move |operation: &'static str, name: &str| {
             if operation == "put" && name.starts_with("backups/") && !is_taken {
                 is_taken = true;
-                let seen = seen.clone();
+                let seen = others.clone();
                 // A thread of its own, as requests must not be made within one.
                 let taking = std::thread::spawn(move || {
                     let claims = seen.list("writing/").expect("it answers");
@@ -344,7 +344,7 @@ mod tests {
         stored.expect("the disk is whole");
         let take = |now| {
             let clock = Clock::driven(move || Timestamp(now));
-            backups.take(world.engine(), &[space.clone()], vec![], None, &clock)
+            backups.take(world.engine(), std::slice::from_ref(&space), vec![], None, &clock)
         };
         assert_eq!(take(1_000_000).expect_err("it is taken away").kind(), ErrorKind::Conflict);
         assert_eq!(backups.ids().expect("it answers"), [""; 0]);
