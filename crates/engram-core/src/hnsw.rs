@@ -181,6 +181,11 @@ impl Hnsw {
         self.params
     }
 
+    /// Sets how broad a search is that does not say, 1..=4096. What is built stays as it is.
+    pub(crate) fn set_ef_search(&mut self, ef_search: usize) {
+        self.params.ef_search = ef_search;
+    }
+
     /// As given to `tuned`.
     pub fn tuning(&self) -> Tuning {
         self.tuning

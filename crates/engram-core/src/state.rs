@@ -671,10 +671,12 @@ impl SpaceState {
 
     /// Takes over an index from a checkpoint: `versions` gives its nodes with the versions that were indexed. A node
     /// whose memory is not here in that version is removed; a memory that is not a node stays `unindexed`. An index of
-    /// other parameters is not taken, so that a changed setting builds a new one.
+    /// another shape is not taken, so that a changed setting builds a new one.
     pub fn adopt_index(&mut self, mut index: Hnsw, versions: &[(Slot, u64)]) {
         let Some(vectors) = &mut self.vectors else { return };
-        if index.params() != self.index.params() || versions.len() != index.len() {
+        let params = self.index.params();
+        index.set_ef_search(params.ef_search);
+        if index.params() != params || versions.len() != index.len() {
             return;
         }
         // Removing a node compares its neighbours, which may stand anywhere.

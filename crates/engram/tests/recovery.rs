@@ -196,6 +196,12 @@ fn the_index_is_kept_over_a_close_and_built_anew_for_other_parameters() {
     let notes = space(&engine, "notes");
     assert_eq!((notes.summary().vectors, notes.summary().unindexed), (30, 0));
     engine.close().unwrap();
+    let hnsw = HnswParams { ef_search: 9, ..options(folder.path()).hnsw };
+    let engine = Engine::open(Options { hnsw, ..options(folder.path()) }).unwrap();
+    let notes = space(&engine, "notes");
+    assert_eq!(notes.summary().unindexed, 0, "how broad a search is does not concern what is built");
+    drop(notes);
+    engine.close().unwrap();
     let hnsw = HnswParams { m: 6, ..options(folder.path()).hnsw };
     let engine = Engine::open(Options { hnsw, ..options(folder.path()) }).unwrap();
     let notes = space(&engine, "notes");
