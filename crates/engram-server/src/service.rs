@@ -351,7 +351,7 @@ fn on_threads(threads: usize, work: impl Fn() + Sync) {
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            if thread::Builder::new().name("engram-recall".into()).spawn_scoped(scope, &help).is_err() {
+            if thread::Builder::new().name("engram-recall".into()).spawn_scoped(scope, help).is_err() {
                 break;
             }
         }

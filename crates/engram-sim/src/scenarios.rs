@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn workloads_take_backups() {
         let (mut made, mut later, mut cold) = (0, 0, 0);
-        for seed in 0..40 {
+        for seed in 0..80 {
             let mut world = World::new(seed, seed, SyncMode::Always);
             world.open().expect("the disk is whole");
             world.run(&Workload::new(seed, true).backing_up().steps(STEPS));
