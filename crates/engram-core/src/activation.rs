@@ -20,8 +20,7 @@ pub struct Flow {
     pub hops_max: u8,
     /// Mass below which a memory or hub passes nothing on: bounds the work by its inverse whatever the size of the graph.
     pub mass_min: f64,
-    /// Mass for each of its links below which a memory passes nothing on, and what each of those who share a name must get
-    /// for each of them: so much work more for a hub is worth little. One that a thousand share leads nowhere.
+    /// Mass for each of its links below which a memory passes nothing on: so much work more for a hub is worth little.
     pub mass_a_link_min: f64,
     /// What links get of the mass that flows on, of 1 for all kinds of association.
     pub links: f64,
@@ -38,11 +37,6 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// What a name must give to each of those who share it to lead to them.
-    fn rate_min(&self, holders: usize) -> f64 {
-        self.mass_min.max(self.mass_a_link_min * holders as f64)
-    }
-
     /// The part of so much mass that comes to rest where nothing is passed on, wherever it is; the other part is residual.
     fn ends(&self, graph: &Graph, hop: u8, slot: Slot, mass: f64) -> Option<f64> {
         let links = || (graph.out(slot).len() + graph.incoming(slot).len()) as f64;
@@ -71,9 +65,6 @@ const HOLDERS_FLOOR: usize = 8;
 
 /// How many memories ahead of the one whose mass divides the fetching runs.
 const FANS_AHEAD: usize = 3;
-/// What a name must give to each of those who share it to be a bridge to them: one that gives less adds less than .1 to a score.
-const NAMESAKE_PART_MIN: f64 = 1e-6;
-
 /// Paths given for one memory; what came by others is summed up in one more.
 const PATHS_MAX: usize = 16;
 /// Partial paths looked at for one memory before the rest is summed up.
@@ -344,9 +335,8 @@ impl Spread {
         inflows.hubs.sort_unstable_by(|a, b| b.rate.total_cmp(&a.rate).then(a.hub.cmp(&b.hub)));
         for inflow in &inflows.hubs {
             let holders = &walk.graph.entity(inflow.hub).holders;
-            let rate_min = walk.flow.rate_min(holders.len());
-            if inflow.rate < rate_min || self.visits + holders.len() > visits_max {
-                self.truncated |= inflow.rate >= rate_min;
+            if inflow.rate < walk.flow.mass_min || self.visits + holders.len() > visits_max {
+                self.truncated |= inflow.rate >= walk.flow.mass_min;
                 self.residual += inflow.mass;
                 continue;
             }
@@ -594,7 +584,7 @@ impl Walk<'_> {
 
     /// Gives every memory that shares names with `slot`, with how strongly: its part of each name's weight over the sum
     /// of these weights and 1, so that a lone common name leads nowhere strongly; the parts sum to less than 1. A memory
-    /// that shares several names is given several times. Passes by names that lead to very many. Stops after `visits_max`.
+    /// that shares several names is given several times. Stops after `visits_max`.
     /// `entities` is room to work in.
     pub(crate) fn for_each_namesake(
         &self,
@@ -615,9 +605,6 @@ impl Walk<'_> {
                 return;
             }
             let others = entity.weight() - own;
-            if weight / sum / others < NAMESAKE_PART_MIN {
-                continue;
-            }
             let holders = entity.holders.iter();
             for holder in holders.filter(|holder| holder.slot != slot && (self.visible)(holder.slot)) {
                 give(holder.slot, weight / sum * mention_weight(holder.count) / others);
