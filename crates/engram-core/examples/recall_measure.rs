@@ -18,7 +18,7 @@ use engram_core::id::{MemoryId, Timestamp};
 use engram_core::lexicon::{Language, terms};
 use engram_core::memory::{Link, NewMemory};
 use engram_core::recall::{Scratch, recall};
-use engram_core::state::{Change, Embedder, SpaceSettings, SpaceState};
+use engram_core::state::{Change, Embedder, Growing, SpaceSettings, SpaceState};
 use fastrand::Rng;
 use std::time::{Duration, Instant};
 
@@ -152,7 +152,7 @@ impl World {
                 let (slot, vectors) = (at as Slot, state.vectors().unwrap());
                 let level = state.index().level_for(id(at).stable_hash());
                 let plan = state.index().prepare(vectors, slot, level, &[], &mut scratch);
-                state.commit_index(slot, 2 + at as u64, plan);
+                state.commit_index(Growing::Serving, slot, 2 + at as u64, plan);
             }
         }
         state

@@ -328,7 +328,7 @@ mod tests {
     use crate::hnsw::{self, HnswParams};
     use crate::id::MemoryId;
     use crate::memory::NewMemory;
-    use crate::state::{Change, SpaceSettings};
+    use crate::state::{Change, Growing, SpaceSettings};
 
     /// A thousand memories in 20 groups that are alike, indexed.
     fn indexed() -> SpaceState {
@@ -356,7 +356,7 @@ mod tests {
             let version = state.record(slot).version;
             let level = state.index().level_for(u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let plan = state.index().prepare(state.vectors().unwrap(), slot, level, &[], &mut scratch);
-            state.commit_index(slot, version, plan);
+            state.commit_index(Growing::Serving, slot, version, plan);
         }
         state
     }

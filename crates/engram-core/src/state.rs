@@ -12,7 +12,7 @@ use crate::embed;
 use crate::error::{Error, Result};
 use crate::facts::Facts;
 use crate::graph::{Graph, Place};
-use crate::hnsw::{Hnsw, HnswParams, Tuning};
+use crate::hnsw::{HnswParams, Tuning};
 use crate::id::{MemoryId, Timestamp};
 use crate::learned::{LastUse, Row, TOGETHER_MAX, Used, one_more_trial};
 use crate::lexicon::{Language, Lexicon, TermList};
@@ -27,10 +27,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod indexing;
 mod numbers;
 mod payload;
 mod placing;
 
+pub use indexing::Growing;
+use indexing::VectorIndex;
 pub use numbers::{Names, NewNames, Numbered, Numbers};
 use payload::{Kept, Payloads};
 pub use payload::{Stub, Tiers, Use, fingerprint};
@@ -259,8 +262,8 @@ pub struct SpaceState {
     row_files: Option<Arc<BlockFiles>>,
     /// By slot: 1 / length of the sum of the unit vectors of a memory and its neighbours in context.
     window_scales: Vec<f32>,
-    index: Hnsw,
-    unindexed: BTreeSet<Slot>,
+    serving: VectorIndex,
+    successor: Option<Box<VectorIndex>>,
     lexicon: Lexicon,
     graph: Graph,
     speeches: Speeches,
@@ -289,8 +292,8 @@ impl SpaceState {
             hops: [3, 2, 1],
             row_files: None,
             window_scales: Vec::new(),
-            index: Hnsw::new(params),
-            unindexed: BTreeSet::new(),
+            serving: VectorIndex::new(params, Tuning::default()),
+            successor: None,
             lexicon: Lexicon::default(),
             graph: Graph::default(),
             speeches: Speeches::default(),
@@ -304,7 +307,7 @@ impl SpaceState {
 
     /// The same, tuned.
     pub fn tuned(params: HnswParams, tuning: Tuning) -> Self {
-        Self { index: Hnsw::tuned(params, tuning), ..Self::new(params) }
+        Self { serving: VectorIndex::new(params, tuning), ..Self::new(params) }
     }
 
     /// Applies a change. `version` is the position of the change, larger than any before. Recovery may repeat changes
@@ -343,7 +346,7 @@ impl SpaceState {
             settings.embedder = Some(Embedder::BUILTIN);
         }
         if let (Some(dimensions), None) = (settings.embedder.and_then(Embedder::dimensions), &self.vectors) {
-            let paging = self.index.tuning().paging;
+            let paging = self.index().tuning().paging;
             let mut vectors = Vectors::in_files(dimensions, paging, self.row_files.clone());
             *vectors.regions_mut() = self.regions.clone();
             self.vectors = Some(vectors);
@@ -464,7 +467,7 @@ impl SpaceState {
             self.times.insert((facts.occurred_at, slot));
         }
         if self.has_vector(slot) {
-            self.unindexed.insert(slot);
+            self.await_index(slot);
         }
         self.rescale_around(slot);
         let concepts: Vec<Slot> = self.concepts.all_of(slot).chain(is_concept.then_some(slot)).collect();
@@ -595,10 +598,8 @@ impl SpaceState {
         }
         self.graph.depart(&facts.id, slot);
         self.arrivals.remove(&record.arrival);
+        self.leave_index(slot);
         if let Some(vectors) = &mut self.vectors {
-            if !self.unindexed.remove(&slot) && self.index.contains(slot) {
-                self.index.remove(vectors, slot);
-            }
             vectors.clear(slot);
         }
         let around = [self.graph.previous(slot), self.graph.next(slot)];
@@ -658,44 +659,6 @@ impl SpaceState {
         }
         // Vectors that cancel each other out leave no direction; such a window then says nothing.
         self.window_scales[slot as usize] = if square > 1e-6 { square.sqrt().recip() } else { 0.0 };
-    }
-
-    /// Puts a vector into the index that `Hnsw::prepare` has made a plan for, unless the memory has changed since.
-    pub fn commit_index(&mut self, slot: Slot, version: u64, plan: crate::hnsw::InsertPlan) {
-        let current = self.get(slot).is_some_and(|record| record.version == version);
-        if current && self.unindexed.remove(&slot) {
-            let vectors = self.vectors.as_ref().expect("what is unindexed has a vector");
-            self.index.commit(vectors, plan);
-        }
-    }
-
-    /// Takes over an index from a checkpoint: `versions` gives its nodes with the versions that were indexed. A node
-    /// whose memory is not here in that version is removed; a memory that is not a node stays `unindexed`. An index of
-    /// another shape is not taken, so that a changed setting builds a new one.
-    pub fn adopt_index(&mut self, mut index: Hnsw, versions: &[(Slot, u64)]) {
-        let Some(vectors) = &mut self.vectors else { return };
-        let params = self.index.params();
-        index.set_ef_search(params.ef_search);
-        if index.params() != params || versions.len() != index.len() {
-            return;
-        }
-        // Removing a node compares its neighbours, which may stand anywhere.
-        if let Some(last) = versions.iter().map(|(slot, _)| *slot).max() {
-            vectors.reserve(last);
-        }
-        for &(slot, version) in versions {
-            if !index.contains(slot) {
-                return;
-            }
-            let record = self.records.get(slot as usize).and_then(Option::as_ref);
-            let current = record.is_some_and(|record| record.version == version) && vectors.has(slot);
-            if !current {
-                index.remove(vectors, slot);
-            }
-        }
-        // Made anew rather than thinned out: mostly nothing is left of it.
-        self.unindexed = self.unindexed.iter().copied().filter(|&slot| !index.contains(slot)).collect();
-        self.index = index;
     }
 
     /// What would be wrong with these settings.
@@ -794,16 +757,6 @@ impl SpaceState {
     /// All vectors, where the space has any.
     pub fn vectors(&self) -> Option<&Vectors> {
         self.vectors.as_ref()
-    }
-
-    /// The index over the vectors that are not `unindexed`.
-    pub fn index(&self) -> &Hnsw {
-        &self.index
-    }
-
-    /// Memories whose vectors are not in the index yet.
-    pub fn unindexed(&self) -> &BTreeSet<Slot> {
-        &self.unindexed
     }
 
     /// The words.
@@ -937,13 +890,7 @@ impl SpaceState {
         lines.push(format!("times: {}", times.join(", ")));
         lines.push(format!("{} bytes, {} words on average", self.data_bytes, self.lexicon.length_mean()));
         let with_vector = self.slots.numbers().filter(|slot| self.has_vector(*slot)).count();
-        let indexed = self.slots.numbers().filter(|slot| self.index.contains(*slot)).count();
-        assert_eq!(indexed, self.index.len(), "the index holds no slot that is free");
-        assert_eq!(
-            indexed + self.unindexed.len(),
-            with_vector,
-            "every vector is in the index or waits for it"
-        );
+        self.assert_indexed();
         lines.push(format!("{with_vector} vectors, {:?}", self.settings));
         lines.sort();
         lines

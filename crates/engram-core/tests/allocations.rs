@@ -10,7 +10,7 @@ use engram_core::hnsw::{self, HnswParams};
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::memory::{Link, NewMemory};
 use engram_core::recall::{Scratch, recall_into};
-use engram_core::state::{Change, Embedder, SpaceSettings, SpaceState};
+use engram_core::state::{Change, Embedder, Growing, SpaceSettings, SpaceState};
 
 const MEMORIES: usize = 300;
 /// In every memory: together they have more holders than a recall looks up.
@@ -62,7 +62,7 @@ fn state(embedder: Embedder) -> SpaceState {
         if let Some(vectors) = state.vectors().filter(|vectors| vectors.get(slot).is_some()) {
             let plan =
                 state.index().prepare(vectors, slot, state.index().level_for(version), &[], &mut scratch);
-            state.commit_index(slot, version, plan);
+            state.commit_index(Growing::Serving, slot, version, plan);
         }
     }
     state

@@ -8,7 +8,7 @@ use engram_core::hnsw::{HnswParams, Scratch};
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::memory::{Memory, NewMemory};
 use engram_core::recall::recall;
-use engram_core::state::{Change, Embedder, SpaceSettings, SpaceState};
+use engram_core::state::{Change, Embedder, Growing, SpaceSettings, SpaceState};
 
 fn memory(id: &str, content: &str) -> Memory {
     let new = NewMemory { content: Some(content.into()), ..NewMemory::default() };
@@ -43,7 +43,7 @@ fn an_index_that_is_newer_than_the_memories_is_adopted_without_what_it_lacks() {
         store(&mut newer, 1000 + n, Memory { embedding, ..memory(&format!("m{n}"), "words alone") });
         let slot = newer.slot(&MemoryId::new(&format!("m{n}")).unwrap()).unwrap();
         let plan = newer.index().prepare(newer.vectors().unwrap(), slot, 0, &[], &mut scratch);
-        newer.commit_index(slot, 1000 + n, plan);
+        newer.commit_index(Growing::Serving, slot, 1000 + n, plan);
         versions.push((slot, 1000 + n));
     }
     older.adopt_index(newer.index().clone(), &versions);

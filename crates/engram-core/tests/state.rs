@@ -12,7 +12,7 @@ use engram_core::Slot;
 use engram_core::associate::Analysis;
 use engram_core::cue::{Cue, Hit, RecallOptions};
 use engram_core::decay::DecayLaw;
-use engram_core::hnsw::{self, HnswParams};
+use engram_core::hnsw::{self, Hnsw, HnswParams};
 use engram_core::id::{MemoryId, Timestamp};
 use engram_core::memory::{Link, Memory, MemoryKind};
 use engram_core::recall::{Scratch, Seeds, activate, recall};
@@ -24,6 +24,7 @@ const CHANGES: usize = 60;
 const IDS: usize = 14;
 const DIMENSIONS: usize = 6;
 const PARAMS: HnswParams = HnswParams { m: 4, ef_construction: 16, ef_search: 16 };
+const OTHER_PARAMS: HnswParams = HnswParams { m: 3, ..PARAMS };
 const WORDS: [&str; 12] = [
     "rain", "snow", "umbrella", "Bath", "London", "Anna", "river", "walked", "running", "tea", "night",
     "station",
@@ -123,12 +124,13 @@ impl World {
 
     fn run(&mut self) {
         for _ in 0..CHANGES {
-            match self.random.below(20) {
+            match self.random.below(21) {
                 0..=8 => self.store(),
                 9..=11 => self.delete(),
                 12..=14 => self.link(),
                 15 => self.unlink(),
                 16..=18 => self.index(),
+                19 => self.reshape_index(),
                 _ => self.check_index(),
             }
         }
@@ -198,17 +200,42 @@ impl World {
         self.apply(Change::Unlinked { from, to, kind });
     }
 
+    /// Opens the space with an index of another shape than is wanted.
+    fn reshape_index(&mut self) {
+        let Some(vectors) = self.state.vectors() else { return };
+        let is_first = self.state.index().params() == PARAMS;
+        let mut index = Hnsw::new(if is_first { OTHER_PARAMS } else { PARAMS });
+        let slots: Vec<Slot> =
+            (0..self.state.slots_end() as Slot).filter(|&slot| vectors.has(slot)).collect();
+        let mut versions = Vec::new();
+        for slot in slots {
+            if self.random.one_in(3) {
+                continue;
+            }
+            let record = self.state.record(slot);
+            let level = index.level_for(record.facts().id.stable_hash());
+            index.insert(vectors, slot, level, &mut self.scratch);
+            versions.push((slot, record.version - u64::from(self.random.one_in(4))));
+        }
+        let (shape, wanted) = (index.params(), self.state.index().params());
+        self.state.adopt_index(index, &versions);
+        // With nothing to wait for it is there at once.
+        assert!(self.state.successor().map_or(wanted, |_| shape) == self.state.index().params());
+    }
+
     /// Puts some vectors into the index, as the engine's background threads do: plans are made under a read lock, and
     /// other changes may come before they are carried out.
     fn index(&mut self) {
         let Some(vectors) = self.state.vectors() else { return };
         let turn = 1 + self.random.below(6);
-        let slots: Vec<Slot> = self.state.unindexed().iter().copied().take(turn).collect();
+        let Some((growing, waiting)) = self.state.to_index() else { return };
+        let slots: Vec<Slot> = waiting.iter().copied().take(turn).collect();
         let mut plans = Vec::new();
         for &slot in &slots {
             let record = self.state.record(slot);
-            let level = self.state.index().level_for(record.facts().id.stable_hash());
-            let plan = self.state.index().prepare(vectors, slot, level, &slots, &mut self.scratch);
+            let index = self.state.index_awaited(growing, slot).unwrap();
+            let level = index.level_for(record.facts().id.stable_hash());
+            let plan = index.prepare(vectors, slot, level, &slots, &mut self.scratch);
             plans.push((slot, record.version, plan));
         }
         for _ in 0..self.random.below(3) {
@@ -219,13 +246,14 @@ impl World {
             }
         }
         for (slot, version, plan) in plans {
-            self.state.commit_index(slot, version, plan);
+            self.state.commit_index(growing, slot, version, plan);
         }
     }
 
     fn check_index(&self) {
         if let Some(vectors) = self.state.vectors() {
-            self.state.index().validate(vectors).unwrap();
+            let indexes = [Some(self.state.index()), self.state.successor()];
+            indexes.into_iter().flatten().for_each(|index| index.validate(vectors).unwrap());
         }
     }
 

@@ -218,8 +218,10 @@ fn check_space(space: &Arc<Space>, payloads: &Payloads, checked: &mut Checked) -
     lost.for_each(|slot| {
         derived.tell(format!("the vector of memory \"{}\" is in no index", state.record(slot).facts().id));
     });
-    if let Some(Err(reason)) = state.vectors().map(|vectors| state.index().validate(vectors)) {
-        derived.tell(format!("the index does not fit together: {reason}"));
+    for index in [Some(state.index()), state.successor()].into_iter().flatten() {
+        if let Some(Err(reason)) = state.vectors().map(|vectors| index.validate(vectors)) {
+            derived.tell(format!("the index does not fit together: {reason}"));
+        }
     }
     checked.memories = state.len();
     checked.damage.extend(damage.told("more payloads that are not what was stored"));

@@ -70,7 +70,18 @@ pub(crate) fn recover(shared: &Arc<Shared>, name: &SpaceName) -> Result<Space> {
         tiers::finish_recovery(vfs, &dir, &mut state, &mut placing)?;
         tiers::bring_hottest(shared, &mut state);
         match index.map(joined) {
-            Some(Ok(index)) => state.adopt_index(index, &saved.versions),
+            Some(Ok(index)) => {
+                let (shape, wanted) = (index.params(), shared.options.hnsw);
+                state.adopt_index(index, &saved.versions);
+                if state.successor().is_some() {
+                    tracing::info!(
+                        space = name.as_str(),
+                        ?shape,
+                        ?wanted,
+                        "the old index serves while a new one is built"
+                    );
+                }
+            }
             Some(Err(reason)) => {
                 tracing::warn!(folder = %dir.display(), reason, "index unreadable; building it again");
             }
@@ -321,6 +332,7 @@ pub(crate) mod tests {
     use crate::codec::{encode_part, encode_version_3};
     use crate::engine::{Engine, Options};
     use crate::space::StoreOptions;
+    use engram_core::hnsw::{self, HnswParams};
     use engram_core::id::MemoryId;
     use engram_core::memory::{Link, NewMemory};
     use engram_core::state::NewNames;
@@ -397,6 +409,50 @@ pub(crate) mod tests {
         assert_eq!(memories, 300);
         let (_engine, space) = open();
         assert_eq!((space.dump(), space.summary().unindexed), (dump, 0));
+    }
+
+    #[test]
+    fn an_index_of_another_shape_serves_until_the_new_one_is_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |m| {
+            let hnsw = HnswParams { m, ..HnswParams::default() };
+            let options = Options { background_threads: 0, hnsw, ..Options::new(folder.path()) };
+            let engine = Engine::open(options).unwrap();
+            let space = engine.space_or_new(&name()).unwrap();
+            (engine, space)
+        };
+        let store = |space: &Arc<Space>, from: u32| {
+            let memories = (from..from + 300).map(|at| NewMemory {
+                content: Some(format!("Ann has seen {at} trains in {}", at % 7)),
+                ..NewMemory::default()
+            });
+            space.store(memories.collect(), &StoreOptions::default()).unwrap();
+        };
+        let index = |space: &Arc<Space>| {
+            let state = space.read();
+            let len_of_successor = state.successor().map(|index| index.len());
+            (state.index().params().m, state.index().len(), len_of_successor)
+        };
+        let (engine, space) = open(8);
+        store(&space, 0);
+        engine.work_off();
+        engine.close().unwrap();
+        let (engine, space) = open(16);
+        assert_eq!((index(&space), space.summary().unindexed), ((8, 300, Some(0)), 0));
+        let mut scratch = hnsw::Scratch::new();
+        assert!(space.index_some(&mut scratch));
+        store(&space, 300);
+        assert!(space.index_some(&mut scratch));
+        let (m, serving, successor) = index(&space);
+        assert!(
+            m == 8 && serving > 300 && successor.is_some_and(|len| len > 0),
+            "what recalls need comes first"
+        );
+        engine.work_off();
+        assert_eq!((index(&space), space.summary().unindexed), ((16, 600, None), 0));
+        engine.close().unwrap();
+        let (_engine, space) = open(16);
+        assert_eq!((index(&space), space.summary().unindexed), ((16, 600, None), 0), "it was kept");
     }
 
     #[test]

@@ -703,7 +703,7 @@ impl Space {
     /// Sees to it that background work is done where there is any.
     pub(crate) fn schedule_work(&self) {
         self.tell_tiers();
-        if !self.read().unindexed().is_empty() && !self.indexing_scheduled.swap(true, Ordering::AcqRel) {
+        if self.read().to_index().is_some() && !self.indexing_scheduled.swap(true, Ordering::AcqRel) {
             self.shared.schedule(Job::Index(self.name.clone()));
         }
         let due = match &*self.log.lock() {
@@ -717,39 +717,40 @@ impl Space {
         }
     }
 
-    /// Puts some vectors into the index. Returns whether there were any. Readers never wait for more than the
-    /// microseconds of the commit; several threads may do this at once.
+    /// Puts some vectors into the index, or into its successor. Returns whether there were any. Readers never wait for more
+    /// than the microseconds of the commit; several threads may do this at once.
     pub(crate) fn index_some(&self, scratch: &mut hnsw::Scratch) -> bool {
-        let turn: Vec<Slot> = {
+        let (growing, turn) = {
             let state = self.read();
+            let Some((growing, waiting)) = state.to_index() else { return false };
             let mut busy = self.being_indexed.lock();
-            let turn: Vec<Slot> = state
-                .unindexed()
-                .iter()
-                .copied()
-                .filter(|slot| !busy.contains(slot))
-                .take(INDEX_TURN)
-                .collect();
+            let turn = waiting.iter().copied().filter(|slot| !busy.contains(slot)).take(INDEX_TURN);
+            let turn: Vec<Slot> = turn.collect();
             busy.extend(&turn);
-            turn
+            (growing, turn)
         };
         let peers: Vec<Slot> = self.being_indexed.lock().iter().copied().collect();
         let mut plans = Vec::new();
         for &slot in &turn {
             let state = self.read();
             let (Some(record), Some(vectors)) = (state.get(slot), state.vectors()) else { continue };
-            if !state.unindexed().contains(&slot) {
-                continue;
-            }
+            let Some(index) = state.index_awaited(growing, slot) else { continue };
             let peers: Vec<Slot> = peers.iter().copied().filter(|&peer| vectors.has(peer)).collect();
-            let level = state.index().level_for(record.facts().id.stable_hash());
-            plans.push((slot, record.version, state.index().prepare(vectors, slot, level, &peers, scratch)));
+            let level = index.level_for(record.facts().id.stable_hash());
+            plans.push((slot, record.version, index.prepare(vectors, slot, level, &peers, scratch)));
         }
         if !plans.is_empty() {
             let mut state = self.write();
             self.indexed.fetch_add(plans.len(), Ordering::Relaxed);
             for (slot, version, plan) in plans {
-                state.commit_index(slot, version, plan);
+                if state.commit_index(growing, slot, version, plan) {
+                    let params = state.index().params();
+                    tracing::info!(
+                        space = self.name.as_str(),
+                        ?params,
+                        "the new index has taken the old one's place"
+                    );
+                }
             }
         }
         let mut busy = self.being_indexed.lock();

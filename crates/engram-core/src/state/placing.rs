@@ -53,19 +53,19 @@ impl SpaceState {
     pub(super) fn derive_orders(&mut self) {
         let slots = 0..self.records.len() as Slot;
         self.free = slots.clone().rev().filter(|&slot| self.get(slot).is_none()).collect();
-        let (records, vectors, index) = (&self.records, &self.vectors, &self.index);
+        let records = &self.records;
         let placed = || (0..).zip(records).filter_map(|(slot, record)| Some((slot, record.as_ref()?)));
         // Collected, not inserted: that fills the nodes of the trees.
         self.arrivals = placed().map(|(slot, record)| (record.arrival, slot)).collect();
         let ranked = placed().filter(|(_, record)| !record.facts.is_made());
         self.times = ranked.map(|(slot, record)| (record.facts.occurred_at, slot)).collect();
-        let has_vector = |slot: Slot| vectors.as_ref().is_some_and(|vectors| vectors.has(slot));
-        self.unindexed = slots.clone().filter(|&slot| has_vector(slot) && !index.contains(slot)).collect();
         let learned = self.graph.learned_mut();
         placed().for_each(|(slot, record)| learned.place(record.arrival, slot));
         if let Some(vectors) = &mut self.vectors {
             vectors.settle();
         }
+        let with_vector: Vec<Slot> = slots.clone().filter(|&slot| self.has_vector(slot)).collect();
+        self.indexes_mut().for_each(|index| index.await_all_of(&with_vector));
         slots.for_each(|slot| self.rescale(slot));
         self.concepts.slots().into_iter().for_each(|concept| self.direct(concept));
     }

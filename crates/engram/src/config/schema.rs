@@ -342,7 +342,7 @@ settings! {
         /// Write the log past the page cache, in whole blocks. Where the file system cannot, a line in the log says so once.
         use_direct_io: bool = Kind::Switch, |_| false;
     }
-    /// The index over vectors (HNSW). Changing `M` or `ef_construction` builds it anew in the background when a space is opened; until a vector is in the new one, it is compared one by one, which is exact and slower.
+    /// The index over vectors (HNSW). Changing `M` or `ef_construction` builds a new one in the background when a space is opened, while the old one serves.
     hnsw_index: HnswIndex {
         /// Neighbours of a vector in the index; 16 to 32 is usual. More finds more and takes more memory.
         m as "M": usize = whole(4, 128, ""), |_| 16;
