@@ -457,9 +457,15 @@ impl Graph {
     /// Asks the processor to fetch where it stands what a memory is associated with.
     #[inline]
     pub(crate) fn prefetch(&self, slot: Slot) {
-        self.around.get(slot as usize).map(std::slice::from_ref).into_iter().for_each(prefetch);
+        self.prefetch_around(slot);
         [&self.out, &self.incoming].into_iter().for_each(|edges| edges.prefetch(slot));
         self.entities_of.prefetch(slot);
+    }
+
+    /// Asks the processor to fetch what stands around a memory.
+    #[inline]
+    pub(crate) fn prefetch_around(&self, slot: Slot) {
+        self.around.get(slot as usize).map(std::slice::from_ref).into_iter().for_each(prefetch);
     }
 
     /// Asks the processor to fetch the links and names of a memory.

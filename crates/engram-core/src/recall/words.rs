@@ -11,6 +11,7 @@ use super::keep_best;
 use crate::Slot;
 use crate::graph::{Graph, HubId};
 use crate::id::Timestamp;
+use crate::kernels::prefetch;
 use crate::lexicon::{K1, Lexicon, Posting, TermId, idf, saturation};
 use crate::state::SpaceState;
 use crate::tally::Tally;
@@ -25,6 +26,8 @@ const ASKED_FROM: usize = 4096;
 const SCORED_MAX: usize = 1024;
 /// Memories that are scored before the bounds are compared with the last of the best.
 const SCORED_FIRST: usize = if cfg!(test) { 4 } else { 256 };
+/// How far ahead of the holder that is looked at the fetching runs.
+const HOLDERS_AHEAD: usize = 16;
 /// Bounds are sums in another order than scores are.
 const ROUNDING: f32 = 1e-3;
 const NONE: u32 = u32::MAX;
@@ -226,7 +229,11 @@ impl Words {
         let own = idf(lexicon.memories(), postings.len());
         self.max[0] += own * (K1 + 1.0);
         let first = self.entries.len() as u32;
-        for &posting in &postings {
+        for (nth, &posting) in postings.iter().enumerate() {
+            if let Some(ahead) = postings.get(nth + HOLDERS_AHEAD) {
+                graph.prefetch_around(ahead.slot);
+                self.places.get(ahead.slot as usize).map(std::slice::from_ref).into_iter().for_each(prefetch);
+            }
             self.hold(graph, &term, at as u16, own, posting);
         }
         let mut in_window = own;
