@@ -1,7 +1,7 @@
 //! The wire types of every interface, and the one place where they become types of the engine and back.
 //! Requests refuse unknown fields, and arrays in the place of objects. A field that is `null` counts as not given, but
 //! in a completion, where it is wanted.
-//! HTTP, the files of the CLI and embedded use read and write exactly these; contract.md, section 10.
+//! HTTP, the files of the CLI and embedded use read and write exactly these; `openapi.json` of a running server describes them.
 
 use crate::error::ApiError;
 use crate::json;

@@ -1,5 +1,5 @@
 //! What operators count and time, in the text format 0.0.4 of Prometheus. Every series exists from the start with 0.
-//! Names are those of contract.md, section 4, and stay.
+//! Operators build alarms on these names: they stay.
 
 use crate::api::OperationOut;
 use crate::error::{ApiError, Problem};

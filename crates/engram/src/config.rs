@@ -149,6 +149,11 @@ impl Config {
                 }
             }
         }
+        let HnswIndex { m, ef_construction, .. } = self.hnsw_index;
+        if ef_construction < m {
+            let why = format!("{ef_construction} is less than hnsw_index.M = {m}; set it to {m} or more");
+            found.push(("hnsw_index.ef_construction", why));
+        }
         let Lifecycle { drain_timeout_s: drain, shutdown_timeout_s: shutdown, .. } = self.lifecycle;
         if drain > shutdown {
             let why = format!(

@@ -1,12 +1,11 @@
-//! How many recalls compute at a time: as many as there are cores, in the order in which they come. More would only share the
-//! cores, each stopped in its midst with the state of its space locked, so that a writer would wait for all of them, and
+//! How many recalls compute at a time: as many as there are cores. More would only share the cores, each stopped in its midst with the state of its space locked, so that a writer would wait for all of them, and
 //! whoever reads next for the writer.
 //!
 //! Who leaves hands its place to one that last ran on the same processor, where there is one: woken on another, that one
 //! would wait there behind who is inside, while this processor stands still. That is why places are not taken in the
 //! plain order of coming.
 //!
-//! A place is held while its thread waits for a writer, too, or for a page of a mapped file.
+//! Recalls and activations pass it, completions do not. A place is held while its thread waits for a writer, too, or for a page of a mapped file.
 
 use engram_core::platform::processor;
 use parking_lot::Mutex;

@@ -272,13 +272,17 @@ cert_file = "cert.pem"
 [embedder]
 provider = "openai"
 url = "http://127.0.0.1:11434/v1"
+[hnsw_index]
+M = 48
+ef_construction = 32
 [lifecycle]
 drain_timeout_s = 60
 ---
 server.metrics_addr: "127.0.0.1:9090" is the address of server.http_addr too; give each its own port
 engram.toml:4: tls.cert_file: is set and tls.key_file is not; set both or neither
 engram.toml:6: embedder.provider: "openai" needs embedder.model
-engram.toml:9: lifecycle.drain_timeout_s: 60 is more than lifecycle.shutdown_timeout_s = 30, which it is a part of
+engram.toml:10: hnsw_index.ef_construction: 32 is less than hnsw_index.M = 48; set it to 48 or more
+engram.toml:12: lifecycle.drain_timeout_s: 60 is more than lifecycle.shutdown_timeout_s = 30, which it is a part of
 "#,
     );
 }

@@ -312,13 +312,13 @@ settings! {
         data_dir: PathBuf = Kind::Path { required: true }, |_| PathBuf::from("./engram-data");
         /// A folder on a tmpfs for the vectors of the hot tier; empty: the memory of the process. It must be there. What it has no room for, and texts, are in the memory of the process.
         hot_tier_dir: PathBuf = Kind::Path { required: false }, |_| PathBuf::new();
-        /// Size of the hot tier, MB. 10 to 20 % of memory is usual; raise it while the cache hit rate is under 0.8.
+        /// Size of the hot tier, MB. 10 to 20 % of memory is usual; raise it while the cache hit rate is under 0.8. It counts texts and vectors; index, codes, words and links of all memories, in whatever tier, come on top.
         hot_tier_size_mb: u64 = whole(TIER_MB_MIN, MEMORY_MB_MAX, "MB"), |machine| (machine.memory_mb() / 5).max(TIER_MB_MIN),
             in words "20 % of memory";
         /// Locks that the readers of a space are divided over at most; they are made as threads meet. 2 to 4 for each core.
         hot_tier_shards: usize = SHARDS, |machine| (4 * machine.cores).next_power_of_two().clamp(16, 1 << 16),
             in words "4 x cores, rounded up to a power of two, at least 16";
-        /// Size of the warm tier on disk, MB. Its pages share memory with everything else: 30 to 40 % of memory is usual.
+        /// Size of the warm tier on disk, MB. Its pages share memory with everything else: 30 to 40 % of memory is usual. Without a cold tier nothing leaves the warm one, whatever its size. With one, the cache of what was read from it takes a sixteenth as much beside.
         warm_tier_size_mb: u64 = whole(TIER_MB_MIN, DISK_MB_MAX, "MB"), |machine| (2 * machine.memory_mb() / 5).max(TIER_MB_MIN),
             in words "40 % of memory";
         /// Where the cold tier is kept; empty: there is none. Credentials come from the `AWS_*` variables.
@@ -345,8 +345,8 @@ settings! {
     /// The index over vectors (HNSW). Changing `M` or `ef_construction` builds a new one in the background when a space is opened, while the old one serves.
     hnsw_index: HnswIndex {
         /// Neighbours of a vector in the index; 16 to 32 is usual. More finds more and takes more memory.
-        m as "M": usize = whole(4, 128, ""), |_| 16;
-        /// Candidates weighed when a vector is added; 200 to 400 is usual. More finds more and stores slower.
+        m as "M": usize = whole(4, 64, ""), |_| 16;
+        /// Candidates weighed when a vector is added; 200 to 400 is usual, and at least `M` is needed. More finds more and stores slower.
         ef_construction: usize = whole(8, 4096, ""), |_| 200;
         /// Candidates weighed when a cue is looked up; 100 to 200 is usual. More finds more and recalls slower.
         ef_search: usize = whole(1, 4096, ""), |_| 100;
@@ -367,9 +367,9 @@ settings! {
     }
     /// Threads for each kind of work.
     thread_pools: ThreadPools {
-        /// Recalls at the same time. As many of these compute as there are cores; the others wait for their turn, or for the cold tier.
+        /// Recalls at the same time. As many of these compute as there are cores; the others wait for their turn, or for the cold tier. Activations, completions, reads, snapshots and questions about spaces count, too.
         recall_workers: usize = WORKERS, |machine| (2 * machine.cores).min(1024), in words "2 x cores";
-        /// Stores at the same time; those that wait together share one sync of the disk.
+        /// Stores at the same time; those that wait together share one sync of the disk. Deletions, reinforcements, associations and starts of consolidations count, too.
         store_workers: usize = WORKERS, |machine| machine.cores.clamp(32, 1024), in words "32, or the cores where they are more";
         /// Consolidations at the same time, one a space; each works for at most half of the time.
         consolidation_workers: usize = WORKERS, |machine| (machine.cores / 4).clamp(1, 2), in words "a quarter of the cores, 1 to 2";
@@ -405,7 +405,7 @@ settings! {
         level: LogLevel = LogLevel::KIND, |_| LogLevel::Info;
         /// Shape of a line: `auto` is text on a terminal and JSON elsewhere.
         format: LogFormat = LogFormat::KIND, |_| LogFormat::Auto;
-        /// An operation slower than this, ms, gets a line with its stage times and is kept for `engram slow`.
+        /// An operation slower than this, ms, gets a line in the log with its name and how long it took.
         slow_operation_ms: u64 = whole(0, 3_600_000, "ms"), |_| 10;
     }
     /// Who may call.
@@ -426,7 +426,7 @@ settings! {
         body_mb_max: usize = whole(1, 1024, "MB"), |_| 16;
         /// Largest text of one memory or cue, KB (KiB).
         content_kb_max: usize = whole(1, 64, "KB"), |_| 64;
-        /// Connections at the same time; the next one waits.
+        /// Connections at the same time; beyond, health checks are answered, and all else gets 503.
         connections_max: usize = whole(1, 1_000_000, ""), |_| 1024;
         /// Longest time that a request may take, s.
         request_timeout_s: u64 = whole(1, 3600, "s"), |_| 30;
@@ -442,7 +442,7 @@ settings! {
     }
     /// Starting and stopping.
     lifecycle: Lifecycle {
-        /// Memories most often activated that are loaded before the server is ready.
+        /// Memories fetched most of those in the hot tier that serve as cues before the server is ready, for a third of a second at a time.
         warmup_patterns: usize = whole(0, 1_000_000, "memories"), |_| 1000;
         /// Longest time for answering what was received before a stop, s.
         drain_timeout_s: u64 = whole(0, 300, "s"), |_| 5;
