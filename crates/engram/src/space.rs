@@ -732,6 +732,7 @@ impl Space {
         let peers: Vec<Slot> = self.being_indexed.lock().iter().copied().collect();
         let mut plans = Vec::new();
         for &slot in &turn {
+            let _computes = self.shared.turnstile.enter();
             let state = self.read();
             let (Some(record), Some(vectors)) = (state.get(slot), state.vectors()) else { continue };
             let Some(index) = state.index_awaited(growing, slot) else { continue };

@@ -1,11 +1,12 @@
-//! How many recalls compute at a time: as many as there are cores. More would only share the cores, each stopped in its midst with the state of its space locked, so that a writer would wait for all of them, and
-//! whoever reads next for the writer.
+//! How many compute at a time with the state of a space locked to read: as many as there are cores. More would only share
+//! the cores, each stopped in its midst, so that a writer would wait for all of them, and whoever reads next for the writer.
+//! Recalls, activations and the search for a new vector's place in the index pass it; completions do not.
 //!
 //! Who leaves hands its place to one that last ran on the same processor, where there is one: woken on another, that one
 //! would wait there behind who is inside, while this processor stands still. That is why places are not taken in the
 //! plain order of coming.
 //!
-//! Recalls and activations pass it, completions do not. A place is held while its thread waits for a writer, too, or for a page of a mapped file.
+//! A place is held while its thread waits for a writer, too, or for a page of a mapped file.
 
 use engram_core::platform::processor;
 use parking_lot::Mutex;
@@ -13,7 +14,7 @@ use std::collections::VecDeque;
 use std::thread::{self, Thread};
 
 /// How many may go before the one that has waited longest, because they are on the processor of who leaves.
-const PASSED_BY_MAX: u32 = 8;
+const PASSED_BY_MAX: u32 = 1;
 
 /// Lets a number of threads in at a time.
 pub(crate) struct Turnstile {
@@ -136,7 +137,7 @@ mod tests {
         come(&mut queue, 0, 7);
         (1..12).for_each(|number| come(&mut queue, number, 5));
         let order: Vec<u64> = std::iter::from_fn(|| queue.next(5)).map(|next| next.number).collect();
-        assert_eq!(order, [1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 10, 11]);
+        assert_eq!(order, [1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         (0..3).for_each(|number| come(&mut queue, number, 5));
         let order: Vec<u64> = std::iter::from_fn(|| queue.next(4)).map(|next| next.number).collect();
         assert_eq!(order, [0, 1, 2], "of another processor, in the order of coming");
