@@ -504,9 +504,11 @@ impl Engine {
         // A checkpoint that is being written would bring the folder back.
         let _no_checkpoint = space.checkpointing.lock();
         // And a move would write beside the files of the space that may come after.
-        let _no_moves = space.placing.lock();
+        let mut no_moves = space.placing.lock();
         let receipt = space.receipt()?;
         *space.log.lock() = LogState::Closed("its deletion has begun; delete it again if that failed");
+        // Nothing is put into a cold file from here on, but one may be on its way, and would stay for ever.
+        space.await_cold_files(&mut no_moves);
         let cold_files: Vec<String> = space.read().files().values().cloned().collect();
         self.shared.erase_space(name, &cold_files)?;
         *cell = None;

@@ -25,7 +25,7 @@ use engram_core::payloads::Tier;
 use engram_core::recall::{self, Seeds};
 use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, SpaceState};
 use engram_storage::Log;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -225,6 +225,8 @@ pub struct Space {
     /// Held while a checkpoint is written: two at once would write one file.
     pub(crate) checkpointing: Mutex<()>,
     pub(crate) placing: Mutex<Placing>,
+    /// Told, with `placing`, when a cold file is not being written any more.
+    pub(crate) cold_written: Condvar,
     pub(crate) wanted: Mutex<Vec<Wanted>>,
     pub(crate) told: Mutex<Told>,
 }
@@ -275,6 +277,7 @@ impl Space {
             checkpoint_scheduled: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
             placing: Mutex::new(placing),
+            cold_written: Condvar::new(),
             wanted: Mutex::default(),
             told: Mutex::default(),
         }

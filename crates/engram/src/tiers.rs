@@ -523,25 +523,35 @@ impl Space {
             return Ok(false);
         }
         let name = format!("{}/{}.parquet", self.name(), self.shared.new_id());
-        let number = {
-            let mut placing = self.placing.lock();
-            let number =
-                self.read().files().keys().next_back().map_or(0, |last| last + 1).max(placing.next_file);
-            placing.next_file = number + 1;
-            placing.writing.insert(number);
-            number
-        };
+        let writing = self.begin_cold_file();
+        let number = writing.number;
         // The log names the file first, so that one that a crash leaves half done is known, and removed.
-        let named = self.commit_file(number, &name).and_then(|()| self.flush());
-        let written = named.and_then(|()| cold.put(&name, &rows));
+        self.commit_file(number, &name)?;
+        self.flush()?;
+        cold.put(&name, &rows)?;
         let home = |(row, (arrival, version)): (u32, &(u64, u64))| Move {
             arrival: *arrival,
             version: *version,
             home: Home::Away { file: number, row },
         };
-        let moved = written.and_then(|_| self.commit((0..).zip(&keys).map(home).collect()));
-        self.placing.lock().writing.remove(&number);
-        moved.map(|()| true)
+        self.commit((0..).zip(&keys).map(home).collect())?;
+        drop(writing);
+        Ok(true)
+    }
+
+    /// Draws the number of a new cold file.
+    fn begin_cold_file(&self) -> ColdWriting<'_> {
+        let mut placing = self.placing.lock();
+        let after_last = self.read().files().keys().next_back().map_or(0, |last| last + 1);
+        let number = after_last.max(placing.next_file);
+        placing.next_file = number + 1;
+        placing.writing.insert(number);
+        ColdWriting { space: self, number }
+    }
+
+    /// Waits until none of its cold files is being written.
+    pub(crate) fn await_cold_files(&self, placing: &mut MutexGuard<'_, Placing>) {
+        self.cold_written.wait_while(placing, |placing| !placing.writing.is_empty());
     }
 
     /// Removes the segments and cold files that no payload has its home in any more, and writes those anew that are mostly
@@ -684,6 +694,19 @@ impl Space {
     }
 }
 
+/// A cold file is being written until this is dropped.
+struct ColdWriting<'a> {
+    space: &'a Space,
+    number: u32,
+}
+
+impl Drop for ColdWriting<'_> {
+    fn drop(&mut self) {
+        self.space.placing.lock().writing.remove(&self.number);
+        self.space.cold_written.notify_all();
+    }
+}
+
 impl Drop for Space {
     fn drop(&mut self) {
         self.tell([0; 3], 0);
@@ -712,4 +735,48 @@ fn copied(state: &SpaceState, slot: Slot, number: u32, writer: &mut SegmentWrite
     let at = writer.push(keys, front, back)?;
     let home = Home::Region { region: number, at };
     Ok(Some(Move { arrival: record.arrival, version: record.version, home }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+    use crate::space::StoreOptions;
+    use engram_core::id::SpaceName;
+    use engram_core::memory::NewMemory;
+    use engram_storage::cold::{ColdOptions, ColdStore};
+
+    #[test]
+    fn a_cold_file_that_is_being_written_goes_with_its_space() {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = format!("file://{}", folder.path().join("cold").display());
+        let store = ColdStore::open(ColdOptions { endpoint, ..ColdOptions::default() }).unwrap();
+        let options = Options {
+            background_threads: 0,
+            cold: Some(Arc::new(store)),
+            ..Options::new(folder.path().join("data"))
+        };
+        let engine = Engine::open(options).unwrap();
+        let name = SpaceName::new("notes").unwrap();
+        let space = engine.space_or_new(&name).unwrap();
+        let memory = NewMemory { content: Some("rain".into()), ..NewMemory::default() };
+        space.store(vec![memory], &StoreOptions::default()).unwrap();
+        let cold = space.shared.tiers.cold.as_ref().unwrap();
+        cold.check().unwrap();
+        let writing = space.begin_cold_file();
+        space.commit_file(writing.number, "notes/late.parquet").unwrap();
+        std::thread::scope(|scope| {
+            let deletion = scope.spawn(|| engine.delete_space(&name));
+            // Until it waits, or is done.
+            while space.check_open().is_ok() || space.placing.try_lock().is_none() {
+                std::thread::yield_now();
+            }
+            let row = row_of(space.hottest(1).remove(0), 0, 0);
+            cold.put("notes/late.parquet", &[row]).unwrap();
+            assert_eq!(cold.list("notes/").unwrap().len(), 1);
+            drop(writing);
+            deletion.join().unwrap().unwrap();
+        });
+        assert_eq!(cold.list("notes/").unwrap(), []);
+    }
 }
