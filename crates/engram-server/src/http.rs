@@ -11,7 +11,7 @@ use crate::health::Health;
 use crate::metrics::{Held, Metrics, Operation};
 use crate::process::Process;
 use crate::service::{RepliesOut, Service, TimeLimit};
-use crate::snapshots::hashes_for;
+use crate::snapshots::answers_within;
 use crate::workers::{Task, Workers, panicked};
 use axum::Router;
 use axum::body::Body;
@@ -380,7 +380,10 @@ async fn job(State(app): State<Arc<App>>, call: Call) -> Response {
 }
 
 async fn take_snapshot(State(app): State<Arc<App>>, call: Call) -> Response {
-    let work = move |app: &App| Ok((StatusCode::CREATED, app.service.take_snapshot(call.space())?));
+    let work = move |app: &App| {
+        let wait_max = answers_within(app.request_timeout);
+        Ok((StatusCode::CREATED, app.service.take_snapshot(call.space(), wait_max)?))
+    };
     app.run(Task::of(Operation::Administer), work).await
 }
 
@@ -391,7 +394,7 @@ async fn delete_snapshot(State(app): State<Arc<App>>, call: Call) -> Response {
 
 async fn snapshot_sha256(State(app): State<Arc<App>>, call: Call) -> Response {
     let work = move |app: &App| {
-        let time_max = hashes_for(app.request_timeout);
+        let time_max = answers_within(app.request_timeout);
         ok(app.service.snapshot_sha256(call.space(), call.id(), &call.query()?, time_max)?)
     };
     app.run(Task::of(Operation::Administer), work).await

@@ -15,8 +15,8 @@ type Result<T> = std::result::Result<T, ApiError>;
 const SNAPSHOTS_MAX: usize = 16;
 /// A snapshot that nobody reads for so long is let go.
 const IDLE_MAX: Duration = Duration::from_secs(600);
-/// How long one answer hashes a file, if the request has that long; the next goes on from there.
-const HASHES_FOR: Duration = Duration::from_secs(5);
+/// How long one answer hashes a file, or waits for a checkpoint, if the request has that long; the next goes on from there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of one answer.
 pub(crate) const PIECE_BYTES_MAX: u64 = 16 << 20;
 /// Characters of a backup's id and of its place.
@@ -42,11 +42,12 @@ impl Snapshots {
 }
 
 impl Service {
-    /// Holds a space as it is now, so that its files can be read.
-    pub fn take_snapshot(&self, space: &str) -> Result<SnapshotOut> {
+    /// Holds a space as it is now, so that its files can be read. Waits for a checkpoint and for moves so long at most.
+    pub fn take_snapshot(&self, space: &str, wait_max: Duration) -> Result<SnapshotOut> {
         // Before the work, and after it, as others may have been as quick.
         check_room(&self.snapshots.held())?;
-        let snapshot = Arc::new(self.engine().space(&space_name(space)?)?.snapshot()?);
+        let taken = self.engine().space(&space_name(space)?)?.snapshot_within(wait_max)?;
+        let snapshot = Arc::new(taken.ok_or_else(|| held_up(space))?);
         let id = self.engine().new_id().to_string();
         let mut held = self.snapshots.held();
         check_room(&held)?;
@@ -132,9 +133,17 @@ impl Service {
     }
 }
 
-/// How long an answer may hash of a request that may take so long.
-pub(crate) fn hashes_for(request_timeout: Duration) -> Duration {
-    HASHES_FOR.min(request_timeout / 4)
+/// How long an answer may hash or wait of a request that may take so long.
+pub(crate) fn answers_within(request_timeout: Duration) -> Duration {
+    ANSWERS_WITHIN.min(request_timeout / 4)
+}
+
+fn held_up(space: &str) -> ApiError {
+    let detail = format!(
+        "space {:?} is writing a checkpoint or moving memories between tiers; ask again in some seconds",
+        shortened(space)
+    );
+    ApiError::new(Problem::Timeout, detail)
 }
 
 fn check_room(held: &BTreeMap<String, (Stopwatch, Arc<Snapshot>)>) -> Result<()> {

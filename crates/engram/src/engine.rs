@@ -501,8 +501,9 @@ impl Engine {
                 format!("space \"{name}\" was just deleted by another request"),
             ));
         }
-        // A checkpoint that is being written would bring the folder back.
+        // A checkpoint that is being written would bring the folder back, and so would a note of a backup.
         let _no_checkpoint = space.checkpointing.lock();
+        let _no_notes = space.noting.lock();
         // And a move would write beside the files of the space that may come after.
         let mut no_moves = space.placing.lock();
         let receipt = space.receipt()?;

@@ -91,7 +91,7 @@ impl Space {
     }
 
     fn change_backups(&self, change: impl FnOnce(&mut Vec<NotedBackup>)) -> Result<()> {
-        let _alone = self.checkpointing.lock();
+        let _alone = self.noting.lock();
         self.check_open()?;
         let mut backups = self.backups()?;
         change(&mut backups);

@@ -195,8 +195,18 @@ impl Space {
     /// `NotFound` where nothing was ever stored; `Busy` where it has cold files and the cold tier is away; `Corrupt` where
     /// one of them is missing; those of the disk.
     pub fn snapshot(self: &Arc<Self>) -> Result<Snapshot> {
-        let no_checkpoint = self.checkpointing.lock();
-        let mut placing = self.placing.lock();
+        Ok(self.snapshot_within(Duration::MAX)?.expect("it has all the time there is"))
+    }
+
+    /// The same, or none where it would wait for longer.
+    ///
+    /// # Errors
+    /// As `snapshot`.
+    pub fn snapshot_within(self: &Arc<Self>, wait_max: Duration) -> Result<Option<Snapshot>> {
+        let watch = Stopwatch::start();
+        let Some(no_checkpoint) = self.checkpointing.try_lock_for(wait_max) else { return Ok(None) };
+        let left = wait_max.saturating_sub(watch.elapsed());
+        let Some(mut placing) = self.placing.try_lock_for(left) else { return Ok(None) };
         self.sync_log()?;
         let Logged { position, checkpoint, files: logs } = self.logged()?;
         let mut files = Vec::new();
@@ -223,7 +233,7 @@ impl Space {
         // What is in the cold tier now stays there; the store may be slow.
         drop((placing, no_checkpoint));
         snapshot.add_cold(cold)?;
-        Ok(snapshot)
+        Ok(Some(snapshot))
     }
 
     fn logged(&self) -> Result<Logged> {
@@ -247,4 +257,33 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("a String takes all");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::{Engine, Options};
+    use crate::receipt::NotedBackup;
+    use crate::space::StoreOptions;
+    use engram_core::id::SpaceName;
+    use engram_core::memory::NewMemory;
+    use std::time::Duration;
+
+    #[test]
+    fn who_backs_up_need_not_wait_for_a_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::open(Options::new(folder.path())).unwrap();
+        let space = engine.space_or_new(&SpaceName::new("notes").unwrap()).unwrap();
+        let memory = NewMemory { content: Some("rain".into()), ..NewMemory::default() };
+        space.store(vec![memory], &StoreOptions::default()).unwrap();
+        let checkpoint = space.checkpointing.lock();
+        assert!(space.snapshot_within(Duration::ZERO).unwrap().is_none());
+        let noted = NotedBackup { id: "b".into(), place: "file:///backups".into() };
+        space.note_backup(noted.clone()).unwrap();
+        assert_eq!(space.backups().unwrap(), [noted]);
+        drop(checkpoint);
+        let moves = space.placing.lock();
+        assert!(space.snapshot_within(Duration::ZERO).unwrap().is_none());
+        drop(moves);
+        assert!(space.snapshot_within(Duration::ZERO).unwrap().is_some());
+    }
 }

@@ -224,6 +224,8 @@ pub struct Space {
     pub(crate) checkpoint_scheduled: AtomicBool,
     /// Held while a checkpoint is written: two at once would write one file.
     pub(crate) checkpointing: Mutex<()>,
+    /// Held while its backups are noted.
+    pub(crate) noting: Mutex<()>,
     pub(crate) placing: Mutex<Placing>,
     /// Told, with `placing`, when a cold file is not being written any more.
     pub(crate) cold_written: Condvar,
@@ -276,6 +278,7 @@ impl Space {
             indexed: AtomicUsize::new(0),
             checkpoint_scheduled: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
+            noting: Mutex::new(()),
             placing: Mutex::new(placing),
             cold_written: Condvar::new(),
             wanted: Mutex::default(),

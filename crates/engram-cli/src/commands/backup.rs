@@ -6,19 +6,21 @@ use crate::fault::{Fault, Result, usage};
 use crate::screen::{Screen, counted, note, progress, sized};
 use clap::Args;
 use engram::backup::{Backups, LeftOut, Origin, Source};
-use engram::clock::Clock;
+use engram::clock::{Clock, Stopwatch};
 use engram::{Error, ErrorKind, NotedBackup, SpaceName};
 use engram_server::Problem;
 use engram_server::api::{BackupIn, BackupOut, BytesQuery, SnapshotFileOut, SnapshotOut};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Bytes that are asked for at once.
 const PIECE_BYTES: u64 = 8 << 20;
-/// How often is asked what a checkpoint may keep from being answered in the time of a request: 3 minutes, with the default
-/// of `limits.request_timeout_s`.
-const ASKS_MAX: usize = 6;
+/// How long is asked what a checkpoint keeps from being answered in the time of a request: one of a large space takes minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Time between two asks, in which the server is not kept busy by them.
+const ASKS_EVERY: Duration = Duration::from_secs(5);
 
 /// Copy spaces to a folder or an object store, while they are in use
 #[derive(Debug, Args)]
@@ -143,7 +145,7 @@ impl Source for Backend {
     }
 
     fn hold<'a>(&'a self, space: &SpaceName) -> engram::Result<Option<Box<dyn Origin + 'a>>> {
-        // What is asked in vain is held when the checkpoint is done, and let go of when nobody has read it for a while.
+        // What a server took too late for its answer is let go of when nobody has read it for a while.
         let Some(taken) = found(patiently(|| self.take_snapshot(space.as_str())))? else { return Ok(None) };
         let bytes = taken.files.iter().map(|file| file.bytes).sum();
         let bar = progress(&format!("copying {space}"), "bytes", Some(bytes));
@@ -169,13 +171,15 @@ fn found<T>(outcome: Result<T>) -> engram::Result<Option<T>> {
 
 /// Asks again where a request may not take so long.
 fn patiently<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
-    for _ in 1..ASKS_MAX {
+    let watch = Stopwatch::start();
+    loop {
         match ask() {
-            Err(Fault::Refused(Problem::Timeout, _)) => {}
+            Err(Fault::Refused(Problem::Timeout, _)) if watch.elapsed() < PATIENCE => {
+                std::thread::sleep(ASKS_EVERY);
+            }
             answer => return answer,
         }
     }
-    ask()
 }
 
 /// A snapshot that a server, or this process, holds until this is dropped.
