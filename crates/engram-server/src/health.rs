@@ -3,7 +3,7 @@
 
 use engram::clock::Stopwatch;
 use engram::{Cue, Engine, Memory, RecallOptions, Space, Tier};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The mean recall of a warm-up shall be under this.
@@ -12,14 +12,19 @@ const RECALL_MEAN_MAX: Duration = Duration::from_millis(5);
 const HIT_RATE_MIN: f64 = 0.7;
 /// Time that one run of the warm-up spends on recalls: what is warm by then is what a restart should wait for.
 const PRIMING_MAX: Duration = Duration::from_millis(300);
-/// Runs of the warm-up before slow recalls are accepted as they are.
+/// Runs of the warm-up before slow recalls are accepted as they are. Whoever is served hot too seldom then pauses between runs.
 const RUNS_MAX: usize = 20;
+/// Such a pause.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Spaces that are opened before the server is ready, the largest ones: small ones open when they are asked for.
 const SPACES_MAX: usize = 64;
 
 /// Ready, or why not.
 #[derive(Debug)]
-pub(crate) struct Health(Mutex<State>);
+pub(crate) struct Health {
+    state: Mutex<State>,
+    drained: Condvar,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
@@ -30,7 +35,8 @@ enum State {
 
 impl Health {
     pub(crate) fn starting() -> Self {
-        Health(Mutex::new(State::Starting("the server is starting".into())))
+        let state = Mutex::new(State::Starting("the server is starting".into()));
+        Health { state, drained: Condvar::new() }
     }
 
     /// Why the server takes no traffic; `None` when it does.
@@ -46,6 +52,14 @@ impl Health {
 
     pub(crate) fn drain(&self) {
         *self.state() = State::Draining;
+        self.drained.notify_all();
+    }
+
+    /// Waits for so long, or until a drain.
+    fn pause(&self, time: Duration) {
+        let state = self.state();
+        let wait = self.drained.wait_timeout_while(state, time, |state| *state != State::Draining);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn is_draining(&self) -> bool {
@@ -62,11 +76,11 @@ impl Health {
 
     /// Nothing that holds the lock can panic half way, so a poisoned state is a good one.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Opens every space, recalls by `patterns` of their memories, and says ready. Blocks; ends early at a drain.
+/// Opens the largest spaces, recalls by `patterns` of their memories, and says ready. Blocks; ends early at a drain.
 pub(crate) fn warm_up(engine: &Engine, health: &Health, patterns: usize) {
     let watch = Stopwatch::start();
     let spaces = match open_spaces(engine, health) {
@@ -75,30 +89,10 @@ pub(crate) fn warm_up(engine: &Engine, health: &Health, patterns: usize) {
     };
     log_phase("open spaces", watch, spaces.len());
     let watch = Stopwatch::start();
-    let mut cues = choose_cues(&spaces, patterns);
+    let cues = choose_cues(&spaces, patterns);
     log_phase("load memories", watch, cues.len());
-    for run in 1..=RUNS_MAX {
-        health.say(State::Starting(format!("warming up with {} cues", cues.len())));
-        let watch = Stopwatch::start();
-        let warmth = prime(engine, health, &cues);
-        log_phase("prime with cues", watch, warmth.recalls);
-        // What they found outside memory is brought into it meanwhile; others would only bring more.
-        cues.truncate(warmth.recalls.max(1));
-        if warmth.hit_rate() < HIT_RATE_MIN {
-            let rate = warmth.hit_rate();
-            tracing::warn!(rate, "the warm-up was served hot less often than {HIT_RATE_MIN}");
-            health.say(State::Starting(format!(
-                "the cache hit rate of the warm-up is {rate:.2}, below {HIT_RATE_MIN}"
-            )));
-            if run == RUNS_MAX {
-                return;
-            }
-        } else if warmth.recall_mean() < RECALL_MEAN_MAX || run == RUNS_MAX {
-            break;
-        }
-        let mean_ms = warmth.recall_mean().as_secs_f64() * 1000.0;
-        tracing::warn!(mean_ms, "the warm-up was slow, and is tried again");
-    }
+    health.say(State::Starting(format!("warming up with {} cues", cues.len())));
+    recall_until_warm(engine, health, cues, || health.pause(PAUSE));
     health.say(State::Ready);
     if !health.is_draining() {
         tracing::info!(spaces = spaces.len(), "ready");
@@ -123,6 +117,42 @@ fn open_spaces(engine: &Engine, health: &Health) -> Result<Vec<Arc<Space>>, Stri
         }
     }
     Ok(spaces)
+}
+
+/// Recalls by the cues until they are served hot, and fast if that is soon; or until a drain.
+fn recall_until_warm(
+    engine: &Engine,
+    health: &Health,
+    mut cues: Vec<(Arc<Space>, Memory)>,
+    mut pause: impl FnMut(),
+) {
+    for run in 1.. {
+        let watch = Stopwatch::start();
+        let warmth = prime(engine, health, &cues);
+        // What they found outside memory is brought into it meanwhile; others would only bring more.
+        cues.truncate(warmth.recalls.max(1));
+        let (rate, mean) = (warmth.hit_rate(), warmth.recall_mean());
+        let is_hot = rate >= HIT_RATE_MIN;
+        let is_done = is_hot && (mean < RECALL_MEAN_MAX || run >= RUNS_MAX);
+        // Ever more rarely, as it may take hours.
+        if is_done || run.is_power_of_two() {
+            log_phase("prime with cues", watch, warmth.recalls);
+        }
+        if is_done {
+            return;
+        }
+        if !is_hot {
+            let reason = format!("the cache hit rate of the warm-up is {rate:.2}, below {HIT_RATE_MIN}");
+            health.say(State::Starting(reason));
+        }
+        if run.is_power_of_two() {
+            let mean_ms = mean.as_secs_f64() * 1000.0;
+            tracing::warn!(run, rate, mean_ms, "the warm-up was slow, or served hot too seldom, and goes on");
+        }
+        if run >= RUNS_MAX {
+            pause();
+        }
+    }
 }
 
 /// The memories of each space that were fetched most, in equal parts.
@@ -186,7 +216,7 @@ fn log_phase(phase: &str, watch: Stopwatch, count: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engram::{NewMemory, Options, SpaceName, StoreOptions};
+    use engram::{MemoryId, NewMemory, Options, SpaceName, StoreOptions};
 
     #[test]
     fn a_server_is_ready_after_its_warm_up_and_never_again_after_a_drain() {
@@ -214,5 +244,47 @@ mod tests {
         let late = Health::starting();
         warm_up(&engine, &late, 20);
         assert!(late.reason().unwrap().contains("cannot be listed"));
+    }
+
+    /// What is hot makes room for what is not, or is forgotten, long after the last run without a pause.
+    #[test]
+    fn a_server_that_is_cold_for_long_is_ready_when_it_is_warm_or_drains() {
+        let folder = tempfile::tempdir().unwrap();
+        let options =
+            Options { hot_bytes_max: 1, background_threads: 0, ..Options::new(folder.path().join("data")) };
+        let engine = Engine::open(options).unwrap();
+        let space = engine.space_or_new(&SpaceName::new("notes").unwrap()).unwrap();
+        let store = |id: &str| {
+            let (id, content) = (Some(MemoryId::new(id).unwrap()), Some(format!("rain, {id}")));
+            let memory = NewMemory { id, content, ..NewMemory::default() };
+            space.store(vec![memory], &StoreOptions::default()).unwrap();
+        };
+        let ids: Vec<String> = (0..9).map(|at| format!("m{at}")).collect();
+        ids.iter().for_each(|id| store(id));
+        engine.work_off();
+        store("hot");
+        let cues = choose_cues(&[space.clone()], 20);
+        assert_eq!(cues.len(), 1);
+        let health = Health::starting();
+        let mut pauses = 0;
+        recall_until_warm(&engine, &health, cues.clone(), || {
+            assert!(health.reason().unwrap().contains("the cache hit rate of the warm-up is 0."));
+            pauses += 1;
+            if pauses == 50 {
+                for id in &ids {
+                    space.delete(&MemoryId::new(id).unwrap()).unwrap();
+                }
+            }
+        });
+        assert_eq!(pauses, 50);
+
+        ids.iter().for_each(|id| store(id));
+        engine.work_off();
+        store("hotter");
+        recall_until_warm(&engine, &health, choose_cues(&[space], 20), || {
+            health.drain();
+            health.pause(Duration::MAX);
+        });
+        assert!(health.reason().unwrap().contains("draining"));
     }
 }
