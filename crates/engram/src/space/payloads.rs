@@ -101,10 +101,11 @@ impl Space {
         self.fetch_as_seen(&mut away)
     }
 
-    /// Fetches what is away from where it was seen.
+    /// Fetches what is away from where it was seen: all that can be had, and gives the first error where that is not all.
     fn fetch_as_seen(&self, found: &mut [Filling<'_>]) -> Result<()> {
         // In the order of their numbers: names are drawn by chance.
         let mut files: BTreeMap<(u32, &str), Vec<WantedRow>> = BTreeMap::new();
+        let mut failure = None;
         for (at, (memory, seen)) in found.iter().enumerate() {
             match &seen.payload {
                 Payload::Here | Payload::Gone => {}
@@ -116,26 +117,37 @@ impl Space {
                     });
                 }
                 Payload::Away { place: Place::Segment { number, at }, .. } => {
-                    return Err(self.why_unreadable(*number, *at, memory));
+                    failure.get_or_insert_with(|| self.why_unreadable(*number, *at, memory));
                 }
-                Payload::Away { place: Place::Unknown, .. } => return Err(unusable(memory, "the log")),
+                Payload::Away { place: Place::Unknown, .. } => {
+                    failure.get_or_insert_with(|| unusable(memory, "the log"));
+                }
             }
         }
         let files: Vec<(String, _)> =
             files.into_iter().map(|((_, file), wanted)| (file.to_string(), wanted)).collect();
         for (file, wanted) in files {
-            let cold = self.cold_with(&file)?;
-            let rows: Vec<u32> = wanted.iter().map(|wanted| wanted.row).collect();
-            for (wanted, row) in wanted.into_iter().zip(cold.read(&file, &rows)?) {
-                let (memory, seen) = &mut found[wanted.at];
-                if fingerprint(row.content.as_deref(), row.embedding.as_deref()) != wanted.fingerprint {
-                    return Err(unusable(memory, &file));
-                }
-                (memory.content, memory.embedding) = (row.content, row.embedding);
-                seen.payload = Payload::Here;
+            if let Err(error) = self.fetch_rows(&file, wanted, found) {
+                failure.get_or_insert(error);
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn fetch_rows(&self, file: &str, wanted: Vec<WantedRow>, found: &mut [Filling<'_>]) -> Result<()> {
+        let rows: Vec<u32> = wanted.iter().map(|wanted| wanted.row).collect();
+        let rows = self.cold_with(file)?.read(file, &rows)?;
+        let mut failure = None;
+        for (wanted, row) in wanted.into_iter().zip(rows) {
+            let (memory, seen) = &mut found[wanted.at];
+            if fingerprint(row.content.as_deref(), row.embedding.as_deref()) != wanted.fingerprint {
+                failure.get_or_insert_with(|| unusable(memory, file));
+                continue;
+            }
+            (memory.content, memory.embedding) = (row.content, row.embedding);
+            seen.payload = Payload::Here;
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     /// The cold tier, for a file in it.
@@ -339,6 +351,30 @@ mod tests {
             found.into_iter().map(|(memory, _)| (memory.id, memory.content)).collect();
         let expected = [(0, "day 0"), (1, "day 1"), (2, "another day"), (19, "day 19")];
         assert_eq!(found, expected.map(|(at, content)| (id(at), Some(content.to_string()))));
+    }
+
+    #[test]
+    fn what_cannot_be_read_leaves_the_rest_readable() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, space) = all_cold(folder.path());
+        let memory =
+            |at| NewMemory { id: Some(id(at)), content: Some(format!("day {at}")), ..NewMemory::default() };
+        space.store((20..40).map(memory).collect(), &StoreOptions::default()).unwrap();
+        engine.work_off();
+        let files: Vec<String> = space.read().files().values().cloned().collect();
+        assert_eq!(files.len(), 2);
+        std::fs::remove_file(folder.path().join("cold").join(&files[0])).unwrap();
+        let mut found: Vec<Found> = {
+            let state = space.read();
+            (0..40).map(|at| look(&state, state.slot(&id(at)).unwrap())).collect()
+        };
+        let place = Place::Segment { number: 99, at: 0 };
+        found[39].1.payload = Payload::Away { fingerprint: 0, place };
+        let mut filling: Vec<Filling<'_>> = found.iter_mut().map(|(memory, seen)| (memory, seen)).collect();
+        let error = space.fetch_as_seen(&mut filling).unwrap_err();
+        assert!(error.to_string().contains("99"), "{error}");
+        let has_content: Vec<bool> = found.iter().map(|(memory, _)| memory.content.is_some()).collect();
+        assert_eq!(has_content, (0..40).map(|at| (20..39).contains(&at)).collect::<Vec<_>>());
     }
 
     /// What a request is decided by that was held up after it had looked.
