@@ -726,18 +726,19 @@ impl Space {
     /// Puts some vectors into the index, or into its successor. Returns whether there were any. Readers never wait for more
     /// than the microseconds of the commit; several threads may do this at once.
     pub(crate) fn index_some(&self, scratch: &mut hnsw::Scratch) -> bool {
-        let (growing, turn) = {
+        let (growing, claimed) = {
             let state = self.read();
             let Some((growing, waiting)) = state.to_index() else { return false };
             let mut busy = self.being_indexed.lock();
             let turn = waiting.iter().copied().filter(|slot| !busy.contains(slot)).take(INDEX_TURN);
             let turn: Vec<Slot> = turn.collect();
             busy.extend(&turn);
-            (growing, turn)
+            (growing, BeingIndexed { space: self, turn })
         };
+        let turn = &claimed.turn;
         let peers: Vec<Slot> = self.being_indexed.lock().iter().copied().collect();
         let mut plans = Vec::new();
-        for &slot in &turn {
+        for &slot in turn {
             let _computes = self.shared.turnstile.enter();
             let state = self.read();
             let (Some(record), Some(vectors)) = (state.get(slot), state.vectors()) else { continue };
@@ -760,8 +761,6 @@ impl Space {
                 }
             }
         }
-        let mut busy = self.being_indexed.lock();
-        busy.retain(|slot| !turn.contains(slot));
         !turn.is_empty()
     }
 
@@ -773,6 +772,18 @@ impl Space {
                 break;
             }
         }
+    }
+}
+
+/// Slots that are kept from other indexing threads until this is dropped.
+struct BeingIndexed<'a> {
+    space: &'a Space,
+    turn: Vec<Slot>,
+}
+
+impl Drop for BeingIndexed<'_> {
+    fn drop(&mut self) {
+        self.space.being_indexed.lock().retain(|slot| !self.turn.contains(slot));
     }
 }
 

@@ -171,6 +171,12 @@ impl Tiers {
         })
     }
 
+    /// Lets a turn that panicked be scheduled again, after a while.
+    pub(crate) fn give_up(&self) {
+        self.failed.iter().for_each(|failed| *failed.lock() = Some(Stopwatch::start()));
+        self.is_scheduled.store(false, Ordering::Release);
+    }
+
     fn has_room(&self) -> bool {
         self.bytes(Tier::Hot) < self.hot_bytes_max / 16 * 15
     }

@@ -1,5 +1,6 @@
 //! Background work: indexing, checkpoints, and syncs that were put off. Threads take jobs from one queue; a job names
-//! its space, so that work for a space that is gone is simply dropped.
+//! its space, so that work for a space that is gone is simply dropped. One that panics is logged and given up; its thread
+//! goes on.
 
 use crate::codec::{Kept, Part, encode_part};
 use crate::engine::Shared;
@@ -15,6 +16,7 @@ use engram_core::state::{NewNames, Numbered, Numbers, Saved, SpaceState};
 use engram_storage::{CheckpointWriter, LogPosition, checkpoint};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -90,10 +92,39 @@ impl Jobs {
 pub(crate) fn work(shared: &Shared) {
     let mut scratch = hnsw::Scratch::new();
     loop {
-        match shared.jobs.take() {
-            Job::Stop => return,
-            job => run(shared, job, &mut scratch),
+        let job = shared.jobs.take();
+        if job == Job::Stop {
+            return;
         }
+        // Its locks are let go and not poisoned, so it stands for as much as when the thread ended with it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(shared, job.clone(), &mut scratch)));
+        if let Err(panic) = outcome {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            tracing::error!(?job, panic = text, "a job in the background panicked; please report it");
+            scratch = hnsw::Scratch::new();
+            give_up(shared, &job);
+        }
+    }
+}
+
+/// Lets a job that panicked be scheduled once more, later: it may panic again.
+fn give_up(shared: &Shared, job: &Job) {
+    match job {
+        Job::Index(name) => {
+            if let Some(space) = shared.open_space(name) {
+                space.indexing_scheduled.store(false, Ordering::Release);
+            }
+        }
+        Job::Checkpoint(name) => {
+            if let Some(space) = shared.open_space(name) {
+                space.put_checkpoint_off();
+                space.checkpoint_scheduled.store(false, Ordering::Release);
+            }
+        }
+        Job::Balance => shared.tiers.give_up(),
+        // They can be scheduled as soon as they have begun.
+        Job::Bring(_) | Job::Sleep | Job::Stop => {}
     }
 }
 
@@ -330,5 +361,54 @@ pub(crate) fn work_off(shared: &Shared) {
     let mut scratch = hnsw::Scratch::new();
     while let Some(job) = shared.jobs.try_take() {
         run(shared, job, &mut scratch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, Options, SyncMode};
+    use crate::space::StoreOptions;
+    use engram_core::memory::NewMemory;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_job_that_panics_ends_no_thread_and_can_be_done_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let panics = Arc::new(AtomicBool::new(true));
+        let observed = panics.clone();
+        let options = Options {
+            background_threads: 0,
+            sync: SyncMode::None,
+            observe_flush: Some(Arc::new(move |_| assert!(!observed.load(Ordering::Relaxed), "wanted"))),
+            ..Options::new(folder.path())
+        };
+        let engine = Engine::open(options).unwrap();
+        let space = engine.space_or_new(&SpaceName::new("notes").unwrap()).unwrap();
+        let memory = NewMemory { content: Some("rain".into()), ..NewMemory::default() };
+        space.store(vec![memory], &StoreOptions::default()).unwrap();
+        let checkpoint = || match &*space.log.lock() {
+            LogState::Open(open) => open.checkpoint.0,
+            LogState::Unborn | LogState::Closed(_) => unreachable!("it was stored in"),
+        };
+        space.checkpoint_scheduled.store(true, Ordering::Release);
+        space.shared.schedule(Job::Checkpoint(space.name().clone()));
+        space.shared.schedule(Job::Stop);
+        work(&space.shared);
+        assert!(!space.checkpoint_scheduled.load(Ordering::Acquire));
+        assert_eq!(checkpoint(), 0);
+
+        panics.store(false, Ordering::Relaxed);
+        run(&space.shared, Job::Checkpoint(space.name().clone()), &mut hnsw::Scratch::new());
+        assert_eq!(checkpoint(), space.position());
+
+        space.indexing_scheduled.store(true, Ordering::Release);
+        give_up(&space.shared, &Job::Index(space.name().clone()));
+        assert!(!space.indexing_scheduled.load(Ordering::Acquire));
+        space.shared.schedule_balance();
+        while space.shared.jobs.try_take().is_some() {}
+        give_up(&space.shared, &Job::Balance);
+        space.shared.schedule_balance();
+        assert!(space.shared.jobs.has(&Job::Balance));
     }
 }
