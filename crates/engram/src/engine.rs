@@ -1,7 +1,7 @@
 //! A data folder and the spaces in it: opening, recovery, closing. The folder holds `lock` and, for each space,
 //! `spaces/<name>/` with its log and checkpoints. Spaces are opened when they are first asked for.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::config::{AvxVersion, Config};
 use crate::deletion::DELETED;
 use crate::error::{Error, ErrorKind, Result};
@@ -56,6 +56,8 @@ const COLD_CACHE_SHARE_BITS: u32 = 4;
 const COLD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Spaces in memory from which on those that were never stored in are let go of.
 const UNBORN_KEPT: usize = 64;
+/// How long is waited for spaces that others are just asking for, all together: they have a cell for microseconds.
+const ASKED_FOR: Duration = Duration::from_millis(100);
 
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -467,11 +469,14 @@ impl Engine {
 
     /// The spaces that were opened since the engine was, in numbers. Opens and wakes none.
     pub fn summaries(&self) -> Vec<SpaceSummary> {
+        // One that wakes meanwhile sleeps before, one that falls asleep sleeps after.
+        let before = self.shared.idle.summaries();
         let open = self.shared.open_spaces();
-        let mut summaries = self.shared.idle.summaries();
-        summaries.extend(open.iter().filter(|space| space.is_born()).map(|space| space.summary()));
+        let open = open.iter().filter(|space| space.is_born()).map(|space| space.summary());
+        let mut summaries: Vec<SpaceSummary> =
+            open.chain(self.shared.idle.summaries()).chain(before).collect();
         summaries.sort_by(|a, b| a.name.cmp(&b.name));
-        // One that woke or fell asleep meanwhile is there twice.
+        // The first of a name is the newest.
         summaries.dedup_by(|a, b| a.name == b.name);
         summaries
     }
@@ -676,10 +681,27 @@ impl Shared {
         cell.lock().clone()
     }
 
-    /// The spaces that are open, without those that are being opened or deleted at the moment.
+    /// The spaces that are open, without those that are being opened, put to sleep or deleted at the moment.
     pub(crate) fn open_spaces(&self) -> Vec<Arc<Space>> {
-        let spaces = self.spaces.lock();
-        spaces.values().filter_map(|cell| cell.try_lock()?.clone()).collect()
+        self.open_spaces_within(ASKED_FOR)
+    }
+
+    /// Waits so long for those whose cells others have. Not for ever: one has it for minutes who opens or deletes a space,
+    /// or may wait for us.
+    fn open_spaces_within(&self, time_max: Duration) -> Vec<Arc<Space>> {
+        let (mut open, mut busy) = (Vec::new(), Vec::new());
+        for cell in self.spaces.lock().values() {
+            match cell.try_lock() {
+                Some(held) => open.extend(held.clone()),
+                None => busy.push(cell.clone()),
+            }
+        }
+        let watch = Stopwatch::start();
+        for cell in busy {
+            let left = time_max.saturating_sub(watch.elapsed());
+            open.extend(cell.try_lock_for(left).and_then(|held| held.clone()));
+        }
+        open
     }
 
     /// Syncs the logs of all open spaces if more waits for the disk than may. Call it without a space's log.
@@ -795,5 +817,26 @@ mod tests {
         assert_eq!(space.shared.pool.kept(), 1);
         space.activate(&ActivateFrom::Cue(cue), &options).unwrap_err();
         assert_eq!(space.shared.pool.kept(), 1);
+    }
+
+    #[test]
+    fn a_space_that_is_just_asked_for_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::open(Options::new(folder.path())).unwrap();
+        let name = SpaceName::new("notes").unwrap();
+        let space = engine.space_or_new(&name).unwrap();
+        let cell = engine.shared.cell(&name);
+        let asked = cell.lock();
+        assert!(engine.shared.open_spaces_within(Duration::ZERO).is_empty());
+        std::thread::scope(|scope| {
+            let look = scope.spawn(|| engine.shared.open_spaces_within(Duration::MAX));
+            // Until it waits; the map and this test have the cell, too.
+            while Arc::strong_count(&cell) < 3 && !look.is_finished() {
+                std::thread::yield_now();
+            }
+            drop(asked);
+            let open = look.join().unwrap();
+            assert!(matches!(&open[..], [open] if Arc::ptr_eq(open, &space)), "{open:?}");
+        });
     }
 }

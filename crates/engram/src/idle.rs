@@ -48,6 +48,16 @@ impl Idle {
         self.asleep.lock().values().cloned().collect()
     }
 
+    /// It falls asleep.
+    fn note(&self, space: &Space) {
+        if space.is_born() {
+            let summary = space.summary();
+            let [hot, warm, cold] = summary.tiers;
+            let summary = SpaceSummary { tiers: [0, hot + warm, cold], ..summary };
+            self.asleep.lock().insert(space.name().clone(), summary);
+        }
+    }
+
     /// It was opened or erased.
     pub(crate) fn forget(&self, name: &SpaceName) {
         self.asleep.lock().remove(name);
@@ -118,15 +128,13 @@ impl Shared {
         if space.check_open().is_err() {
             return Ok(false);
         }
-        close_space(space)?;
-        if space.is_born() {
-            let summary = space.summary();
-            let [hot, warm, cold] = summary.tiers;
-            self.idle
-                .asleep
-                .lock()
-                .insert(name.clone(), SpaceSummary { tiers: [0, hot + warm, cold], ..summary });
+        // Also while it is closed: it is in one list at least.
+        self.idle.note(space);
+        if let Err(error) = close_space(space) {
+            self.idle.forget(name);
+            return Err(error);
         }
+        self.idle.note(space);
         *held = None;
         drop(held);
         // The map and this one have the cell; another one waits to open the space again, and needs it. Or it has done so.
