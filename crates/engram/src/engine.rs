@@ -817,6 +817,8 @@ mod tests {
         assert_eq!(space.shared.pool.kept(), 1);
         space.activate(&ActivateFrom::Cue(cue), &options).unwrap_err();
         assert_eq!(space.shared.pool.kept(), 1);
+        space.activate(&ActivateFrom::Seeds(Vec::new()), &options).unwrap_err();
+        assert_eq!(space.shared.pool.kept(), 1);
     }
 
     #[test]

@@ -452,12 +452,12 @@ impl Space {
     /// `exact` count.
     pub fn activate(&self, from: &ActivateFrom, options: &RecallOptions) -> Result<Activated> {
         let _computes = (self.shared.load.begin(), self.shared.turnstile.enter());
-        let mut work = self.shared.pool.take();
         let state = self.read();
         let seeds = match from {
             ActivateFrom::Cue(cue) => Seeds::Cue(cue.clone()),
             ActivateFrom::Seeds(seeds) => Seeds::Given(checked_seeds(&state, &self.name, seeds)?),
         };
+        let mut work = self.shared.pool.take();
         let result = recall::activate(&state, &seeds, options, &mut work.scratch);
         self.shared.pool.give(work);
         let result = result?;
