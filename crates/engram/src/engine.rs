@@ -17,7 +17,7 @@ use crate::space::{LogState, OpenLog, Space, SpaceSummary};
 use crate::tiers::Tiers;
 use crate::turnstile::Turnstile;
 use crate::unsynced::Unsynced;
-use crate::worker::{Job, Jobs, flush_all, flush_regularly, work, work_off, write_checkpoint};
+use crate::worker::{Task, Tasks, flush_all, flush_regularly, work, work_off, write_checkpoint};
 use engram_core::hnsw::{HnswParams, Tuning};
 use engram_core::id::{MemoryId, SpaceName, Timestamp};
 use engram_core::kernels::{self, Simd};
@@ -265,7 +265,7 @@ type Cell = Arc<Mutex<Option<Arc<Space>>>>;
 /// What the engine's parts share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
-    pub(crate) jobs: Jobs,
+    pub(crate) tasks: Tasks,
     pub(crate) consolidations: Consolidations,
     pub(crate) pool: Pool,
     pub(crate) turnstile: Turnstile,
@@ -305,7 +305,7 @@ impl Threads {
         if std::mem::replace(&mut *self.shared.closed.lock(), true) {
             return Ok(());
         }
-        self.shared.jobs.push(Job::Stop);
+        self.shared.tasks.push(Task::Stop);
         let mut outcome = self.shared.consolidations.stop();
         for handle in self.handles.lock().drain(..) {
             if handle.join().is_err() {
@@ -361,7 +361,7 @@ impl Engine {
             tiers,
             load,
             hot_files,
-            jobs: Jobs::default(),
+            tasks: Tasks::default(),
             consolidations: Consolidations::default(),
             idle: Idle::default(),
             unsynced: Unsynced::default(),
@@ -711,8 +711,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn schedule(&self, job: Job) {
-        self.jobs.push(job);
+    pub(crate) fn schedule(&self, task: Task) {
+        self.tasks.push(task);
     }
 
     pub(crate) fn new_id(&self) -> MemoryId {

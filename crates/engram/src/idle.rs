@@ -8,7 +8,7 @@
 use crate::engine::{Shared, close_space};
 use crate::error::Result;
 use crate::space::{Space, SpaceSummary};
-use crate::worker::Job;
+use crate::worker::Task;
 use engram_core::id::SpaceName;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ pub(crate) fn look_regularly(shared: &Weak<Shared>, sleeps_after: Duration) {
 impl Shared {
     fn schedule_sleep(&self) {
         if !self.idle.is_scheduled.swap(true, Ordering::AcqRel) {
-            self.schedule(Job::Sleep);
+            self.schedule(Task::Sleep);
         }
     }
 

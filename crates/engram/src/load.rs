@@ -116,7 +116,7 @@ mod tests {
     use crate::clock::Stopwatch;
     use crate::engine::{Engine, Options};
     use crate::space::{Space, StoreOptions};
-    use crate::worker::Job;
+    use crate::worker::Task;
     use engram_core::id::SpaceName;
     use engram_core::memory::NewMemory;
     use engram_core::payloads::Tier;
@@ -208,7 +208,7 @@ mod tests {
             let mover = scope.spawn(|| engine.work_off());
             soon(|| load.pauses() == 1);
             store(&space, 3);
-            assert!(!space.shared.jobs.has(&Job::Balance));
+            assert!(!space.shared.tasks.has(&Task::Balance));
             // What a snapshot waits for, or a deletion.
             drop(space.placing.try_lock().unwrap());
             drop(rush);
@@ -217,7 +217,7 @@ mod tests {
         let [hot, warm, _] = space.summary().tiers;
         assert!((90..=100).contains(&hot) && hot + warm == 108, "{hot} {warm}");
         store(&space, 10);
-        assert!(space.shared.jobs.has(&Job::Balance), "the next one is scheduled");
+        assert!(space.shared.tasks.has(&Task::Balance), "the next one is scheduled");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sharded::{ReadGuard, Sharded, WriteGuard};
 use crate::tiers::{Placing, Told, Wanted};
 use crate::unsynced::UnsyncedPart;
-use crate::worker::Job;
+use crate::worker::Task;
 use crate::writer::{Ack, Plan, Prepared, Reads, Writer};
 use engram_core::Slot;
 use engram_core::associate::{Analysis, folded};
@@ -710,7 +710,7 @@ impl Space {
     pub(crate) fn schedule_work(&self) {
         self.tell_tiers();
         if self.read().to_index().is_some() && !self.indexing_scheduled.swap(true, Ordering::AcqRel) {
-            self.shared.schedule(Job::Index(self.name.clone()));
+            self.shared.schedule(Task::Index(self.name.clone()));
         }
         let due = match &*self.log.lock() {
             LogState::Open(open) => {
@@ -719,7 +719,7 @@ impl Space {
             LogState::Unborn | LogState::Closed(_) => false,
         };
         if due && !self.checkpoint_scheduled.swap(true, Ordering::AcqRel) {
-            self.shared.schedule(Job::Checkpoint(self.name.clone()));
+            self.shared.schedule(Task::Checkpoint(self.name.clone()));
         }
     }
 

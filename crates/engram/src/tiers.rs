@@ -10,7 +10,7 @@ use crate::engine::{Options, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load::{Pauses, STEP_BYTES};
 use crate::space::{Seen, Space, bring_all, look};
-use crate::worker::Job;
+use crate::worker::Task;
 use crate::writer::{Plan, Reads};
 use engram_core::Slot;
 use engram_core::memory::Memory;
@@ -307,7 +307,7 @@ impl Shared {
     /// Sees to it that payloads are moved where a tier holds too much.
     pub(crate) fn schedule_balance(&self) {
         if !self.tiers.is_scheduled.swap(true, Ordering::AcqRel) {
-            self.schedule(Job::Balance);
+            self.schedule(Task::Balance);
         }
     }
 }
@@ -659,7 +659,7 @@ impl Space {
         let room = WANTED_MAX.saturating_sub(waiting.len());
         waiting.extend(wanted.take(room));
         if is_first {
-            self.shared.schedule(Job::Bring(self.name().clone()));
+            self.shared.schedule(Task::Bring(self.name().clone()));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Background work: indexing, checkpoints, and syncs that were put off. Threads take jobs from one queue; a job names
+//! Background work: indexing, checkpoints, and syncs that were put off. Threads take tasks from one queue; a task names
 //! its space, so that work for a space that is gone is simply dropped. One that panics is logged and given up; its thread
 //! goes on.
 
@@ -36,7 +36,7 @@ const LEARNED_ROWS: usize = 1 << 16;
 
 /// Something to do in the background.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Job {
+pub(crate) enum Task {
     Index(SpaceName),
     Checkpoint(SpaceName),
     /// Bring payloads into memory.
@@ -50,38 +50,38 @@ pub(crate) enum Job {
 
 /// What waits to be done.
 #[derive(Debug, Default)]
-pub(crate) struct Jobs {
-    queue: Mutex<VecDeque<Job>>,
+pub(crate) struct Tasks {
+    queue: Mutex<VecDeque<Task>>,
     ready: Condvar,
 }
 
-impl Jobs {
-    pub(crate) fn push(&self, job: Job) {
-        self.queue.lock().push_back(job);
+impl Tasks {
+    pub(crate) fn push(&self, task: Task) {
+        self.queue.lock().push_back(task);
         self.ready.notify_one();
     }
 
-    /// Whether this job waits.
+    /// Whether this task waits.
     #[cfg(test)]
-    pub(crate) fn has(&self, job: &Job) -> bool {
-        self.queue.lock().contains(job)
+    pub(crate) fn has(&self, task: &Task) -> bool {
+        self.queue.lock().contains(task)
     }
 
-    fn try_take(&self) -> Option<Job> {
+    fn try_take(&self) -> Option<Task> {
         self.queue.lock().pop_front()
     }
 
-    fn take(&self) -> Job {
+    fn take(&self) -> Task {
         let mut queue = self.queue.lock();
         loop {
             match queue.pop_front() {
                 // One `Stop` is for all threads.
-                Some(Job::Stop) => {
-                    queue.push_front(Job::Stop);
+                Some(Task::Stop) => {
+                    queue.push_front(Task::Stop);
                     self.ready.notify_one();
-                    return Job::Stop;
+                    return Task::Stop;
                 }
-                Some(job) => return job,
+                Some(task) => return task,
                 None => self.ready.wait(&mut queue),
             }
         }
@@ -92,54 +92,54 @@ impl Jobs {
 pub(crate) fn work(shared: &Shared) {
     let mut scratch = hnsw::Scratch::new();
     loop {
-        let job = shared.jobs.take();
-        if job == Job::Stop {
+        let task = shared.tasks.take();
+        if task == Task::Stop {
             return;
         }
         // Its locks are let go and not poisoned, so it stands for as much as when the thread ended with it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| run(shared, job.clone(), &mut scratch)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(shared, task.clone(), &mut scratch)));
         if let Err(panic) = outcome {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-            tracing::error!(?job, panic = text, "a job in the background panicked; please report it");
+            tracing::error!(?task, panic = text, "a task in the background panicked; please report it");
             scratch = hnsw::Scratch::new();
-            give_up(shared, &job);
+            give_up(shared, &task);
         }
     }
 }
 
-/// Lets a job that panicked be scheduled once more, later: it may panic again.
-fn give_up(shared: &Shared, job: &Job) {
-    match job {
-        Job::Index(name) => {
+/// Lets a task that panicked be scheduled once more, later: it may panic again.
+fn give_up(shared: &Shared, task: &Task) {
+    match task {
+        Task::Index(name) => {
             if let Some(space) = shared.open_space(name) {
                 space.indexing_scheduled.store(false, Ordering::Release);
             }
         }
-        Job::Checkpoint(name) => {
+        Task::Checkpoint(name) => {
             if let Some(space) = shared.open_space(name) {
                 space.put_checkpoint_off();
                 space.checkpoint_scheduled.store(false, Ordering::Release);
             }
         }
-        Job::Balance => shared.tiers.give_up(),
+        Task::Balance => shared.tiers.give_up(),
         // They can be scheduled as soon as they have begun.
-        Job::Bring(_) | Job::Sleep | Job::Stop => {}
+        Task::Bring(_) | Task::Sleep | Task::Stop => {}
     }
 }
 
-fn run(shared: &Shared, job: Job, scratch: &mut hnsw::Scratch) {
-    match job {
-        Job::Stop => {}
-        Job::Sleep => shared.sleep_some(),
-        Job::Index(name) => index(shared, &name, scratch),
-        Job::Balance => tiers::balance(shared),
-        Job::Bring(name) => {
+fn run(shared: &Shared, task: Task, scratch: &mut hnsw::Scratch) {
+    match task {
+        Task::Stop => {}
+        Task::Sleep => shared.sleep_some(),
+        Task::Index(name) => index(shared, &name, scratch),
+        Task::Balance => tiers::balance(shared),
+        Task::Bring(name) => {
             if let Some(space) = shared.open_space(&name) {
                 space.bring_wanted();
             }
         }
-        Job::Checkpoint(name) => {
+        Task::Checkpoint(name) => {
             let Some(space) = shared.open_space(&name) else { return };
             if let Err(error) = write_checkpoint(&space) {
                 tracing::warn!(space = name.as_str(), %error, "checkpoint failed; the log is kept");
@@ -150,11 +150,11 @@ fn run(shared: &Shared, job: Job, scratch: &mut hnsw::Scratch) {
     }
 }
 
-/// One turn of indexing; the job goes back into the queue while there is more, so that spaces take turns.
+/// One turn of indexing; the task goes back into the queue while there is more, so that spaces take turns.
 fn index(shared: &Shared, name: &SpaceName, scratch: &mut hnsw::Scratch) {
     let Some(space) = shared.open_space(name) else { return };
     if space.index_some(scratch) {
-        shared.jobs.push(Job::Index(name.clone()));
+        shared.tasks.push(Task::Index(name.clone()));
     } else {
         space.indexing_scheduled.store(false, Ordering::Release);
         // What was stored between the look and the store of the flag would wait for the next write otherwise.
@@ -359,8 +359,8 @@ fn what_spans_memories(state: &SpaceState) -> Vec<Part> {
 /// Does what waits, on the calling thread.
 pub(crate) fn work_off(shared: &Shared) {
     let mut scratch = hnsw::Scratch::new();
-    while let Some(job) = shared.jobs.try_take() {
-        run(shared, job, &mut scratch);
+    while let Some(task) = shared.tasks.try_take() {
+        run(shared, task, &mut scratch);
     }
 }
 
@@ -373,7 +373,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     #[test]
-    fn a_job_that_panics_ends_no_thread_and_can_be_done_later() {
+    fn a_task_that_panics_ends_no_thread_and_can_be_done_later() {
         let folder = tempfile::tempdir().unwrap();
         let panics = Arc::new(AtomicBool::new(true));
         let observed = panics.clone();
@@ -392,23 +392,23 @@ mod tests {
             LogState::Unborn | LogState::Closed(_) => unreachable!("it was stored in"),
         };
         space.checkpoint_scheduled.store(true, Ordering::Release);
-        space.shared.schedule(Job::Checkpoint(space.name().clone()));
-        space.shared.schedule(Job::Stop);
+        space.shared.schedule(Task::Checkpoint(space.name().clone()));
+        space.shared.schedule(Task::Stop);
         work(&space.shared);
         assert!(!space.checkpoint_scheduled.load(Ordering::Acquire));
         assert_eq!(checkpoint(), 0);
 
         panics.store(false, Ordering::Relaxed);
-        run(&space.shared, Job::Checkpoint(space.name().clone()), &mut hnsw::Scratch::new());
+        run(&space.shared, Task::Checkpoint(space.name().clone()), &mut hnsw::Scratch::new());
         assert_eq!(checkpoint(), space.position());
 
         space.indexing_scheduled.store(true, Ordering::Release);
-        give_up(&space.shared, &Job::Index(space.name().clone()));
+        give_up(&space.shared, &Task::Index(space.name().clone()));
         assert!(!space.indexing_scheduled.load(Ordering::Acquire));
         space.shared.schedule_balance();
-        while space.shared.jobs.try_take().is_some() {}
-        give_up(&space.shared, &Job::Balance);
+        while space.shared.tasks.try_take().is_some() {}
+        give_up(&space.shared, &Task::Balance);
         space.shared.schedule_balance();
-        assert!(space.shared.jobs.has(&Job::Balance));
+        assert!(space.shared.tasks.has(&Task::Balance));
     }
 }
