@@ -246,7 +246,7 @@ impl Loaded {
                 "has no effect: there is one NUMA node".to_owned()
             }
             ("numa.socket_memory_mb", Value::Wholes(sizes)) if sizes.len() != numa_nodes => {
-                format!("has {} entries, and there are {numa_nodes} NUMA nodes", sizes.len())
+                format!("has {} entries; NUMA nodes: {numa_nodes}", sizes.len())
             }
             ("storage.use_huge_pages", Value::Switch(true)) if !huge_pages => {
                 "has no effect: this system reserves no huge pages, and gives no transparent ones".to_owned()

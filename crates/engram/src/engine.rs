@@ -352,8 +352,7 @@ impl Engine {
         let tiers = Tiers::new(&options);
         let hot_files = options.hot_dir.as_ref().map(|dir| hot_dir::block_files(dir, options.hot_bytes_max));
         let hot_files = hot_files.transpose()?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let load = Load::new(cores, options.move_pause_max);
+        let load = Load::new(options.recalls_at_once, options.move_pause_max);
         let shared = Arc::new(Shared {
             options,
             pool,

@@ -60,7 +60,7 @@ fn numbers(list: &str, end: u32) -> Vec<u32> {
 /// What to do where the shares are not one for each node.
 pub(crate) fn other_count(shares: usize, nodes: usize) -> String {
     format!(
-        "has {shares} entries, and this process may use {nodes} NUMA nodes; give a size in MB for each, the first node first, \
+        "has {shares} entries; NUMA nodes that this process may use: {nodes}; give a size in MB for each, the first node first, \
          or leave it out to divide memory evenly"
     )
 }

@@ -535,13 +535,13 @@ fn each_numa_node_has_a_share() {
     assert_eq!(outcome(&format!("{aware}socket_memory_mb = [1024, 2048]"), 2), "");
     assert_eq!(
         outcome(&format!("{aware}socket_memory_mb = [1024]"), 2),
-        "engram.toml:4: numa.socket_memory_mb: has 1 entries, and this process may use 2 NUMA nodes; give a size in MB for \
+        "engram.toml:4: numa.socket_memory_mb: has 1 entries; NUMA nodes that this process may use: 2; give a size in MB for \
          each, the first node first, or leave it out to divide memory evenly"
     );
     assert_eq!(
         outcome(&format!("{aware}socket_memory_mb = [1024, 2048]"), 1),
         "engram.toml:2: numa.numa_aware = true has no effect: there is one NUMA node\n\
-         engram.toml:4: numa.socket_memory_mb = [1024, 2048] has 2 entries, and there are 1 NUMA nodes"
+         engram.toml:4: numa.socket_memory_mb = [1024, 2048] has 2 entries; NUMA nodes: 1"
     );
 }
 
