@@ -185,7 +185,7 @@ impl Backend {
     pub(crate) fn take_snapshot(&self, space: &str) -> Result<SnapshotOut> {
         match self {
             Self::Remote(remote) => remote.post(&format!("spaces/{space}/snapshots"), &()),
-            Self::Local(service) => Ok(service.take_snapshot(space, Duration::MAX)?),
+            Self::Local(service) => Ok(service.take_snapshot(space)?),
         }
     }
 

@@ -219,8 +219,8 @@ impl World {
         }
         let (shape, wanted) = (index.params(), self.state.index().params());
         self.state.adopt_index(index, &versions);
-        // With nothing to wait for it is there at once.
-        assert!(self.state.successor().map_or(wanted, |_| shape) == self.state.index().params());
+        assert_eq!(self.state.index().params(), shape);
+        assert_eq!(self.state.successor().map(Hnsw::params), Some(wanted));
     }
 
     /// Puts some vectors into the index, as the engine's background threads do: plans are made under a read lock, and
@@ -247,6 +247,11 @@ impl World {
         }
         for (slot, version, plan) in plans {
             self.state.commit_index(growing, slot, version, plan);
+        }
+        let wanted = self.state.successor().map(Hnsw::params);
+        if self.state.succeed().is_some() {
+            assert_eq!(Some(self.state.index().params()), wanted);
+            assert!(self.state.unindexed().is_empty() && self.state.successor().is_none());
         }
     }
 

@@ -141,12 +141,13 @@ fn recall_until_warm(
         if is_done {
             return;
         }
-        if !is_hot {
-            let reason = format!("the cache hit rate of the warm-up is {rate:.2}, below {HIT_RATE_MIN}");
-            health.say(State::Starting(reason));
-        }
+        let mean_ms = mean.as_secs_f64() * 1000.0;
+        health.say(State::Starting(if is_hot {
+            format!("a recall of the warm-up takes {mean_ms:.1} ms, above {} ms", RECALL_MEAN_MAX.as_millis())
+        } else {
+            format!("the cache hit rate of the warm-up is {rate:.2}, below {HIT_RATE_MIN}")
+        }));
         if run.is_power_of_two() {
-            let mean_ms = mean.as_secs_f64() * 1000.0;
             tracing::warn!(run, rate, mean_ms, "the warm-up was slow, or served hot too seldom, and goes on");
         }
         if run >= RUNS_MAX {

@@ -380,9 +380,9 @@ async fn job(State(app): State<Arc<App>>, call: Call) -> Response {
 }
 
 async fn take_snapshot(State(app): State<Arc<App>>, call: Call) -> Response {
+    let limit = TimeLimit { watch: Stopwatch::start(), time_max: app.request_timeout };
     let work = move |app: &App| {
-        let wait_max = answers_within(app.request_timeout);
-        Ok((StatusCode::CREATED, app.service.take_snapshot(call.space(), wait_max)?))
+        Ok((StatusCode::CREATED, app.service.take_snapshot_within(call.space(), Some(limit))?))
     };
     app.run(Task::of(Operation::Administer), work).await
 }

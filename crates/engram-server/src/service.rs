@@ -368,7 +368,7 @@ pub(crate) struct TimeLimit {
 }
 
 impl TimeLimit {
-    fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         self.watch.elapsed() >= self.time_max
     }
 

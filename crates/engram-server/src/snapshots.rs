@@ -2,7 +2,7 @@
 
 use crate::api::{BackupIn, BackupsOut, BytesQuery, Sha256Out, SnapshotOut, shortened};
 use crate::error::{ApiError, Problem};
-use crate::service::{Service, space_name};
+use crate::service::{Service, TimeLimit, space_name};
 use engram::clock::Stopwatch;
 use engram::{NotedBackup, Snapshot};
 use std::collections::BTreeMap;
@@ -42,12 +42,19 @@ impl Snapshots {
 }
 
 impl Service {
-    /// Holds a space as it is now, so that its files can be read. Waits for a checkpoint and for moves so long at most.
-    pub fn take_snapshot(&self, space: &str, wait_max: Duration) -> Result<SnapshotOut> {
+    /// Holds a space as it is now, so that its files can be read. Waits for a checkpoint and for moves.
+    pub fn take_snapshot(&self, space: &str) -> Result<SnapshotOut> {
+        self.take_snapshot_within(space, None)
+    }
+
+    /// The same, waiting a part of the time at most. What comes too late for the answer is let go of: nobody would.
+    pub(crate) fn take_snapshot_within(&self, space: &str, limit: Option<TimeLimit>) -> Result<SnapshotOut> {
         // Before the work, and after it, as others may have been as quick.
         check_room(&self.snapshots.held())?;
+        let wait_max = limit.map_or(Duration::MAX, |limit| answers_within(limit.time_max));
         let taken = self.engine().space(&space_name(space)?)?.snapshot_within(wait_max)?;
-        let snapshot = Arc::new(taken.ok_or_else(|| held_up(space))?);
+        let in_time = taken.filter(|_| !limit.is_some_and(TimeLimit::is_over));
+        let snapshot = Arc::new(in_time.ok_or_else(|| held_up(space))?);
         let id = self.engine().new_id().to_string();
         let mut held = self.snapshots.held();
         check_room(&held)?;

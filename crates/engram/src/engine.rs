@@ -460,7 +460,8 @@ impl Engine {
     /// A space in numbers. Wakes none that sleeps.
     pub fn summary(&self, name: &SpaceName) -> Result<SpaceSummary> {
         self.shared.check_open()?;
-        match self.shared.idle.summary(name) {
+        let summary = self.shared.open_space(name).map(|space| space.summary());
+        match summary.or_else(|| self.shared.idle.summary(name)) {
             Some(summary) => Ok(summary),
             None => Ok(self.space(name)?.summary()),
         }
@@ -689,18 +690,34 @@ impl Shared {
     /// or may wait for us.
     fn open_spaces_within(&self, time_max: Duration) -> Vec<Arc<Space>> {
         let (mut open, mut busy) = (Vec::new(), Vec::new());
-        for cell in self.spaces.lock().values() {
+        for (name, cell) in self.spaces.lock().iter() {
             match cell.try_lock() {
                 Some(held) => open.extend(held.clone()),
-                None => busy.push(cell.clone()),
+                None => busy.push((name.clone(), cell.clone())),
             }
         }
         let watch = Stopwatch::start();
-        for cell in busy {
+        for (name, cell) in busy {
             let left = time_max.saturating_sub(watch.elapsed());
-            open.extend(cell.try_lock_for(left).and_then(|held| held.clone()));
+            let space = cell.try_lock_for(left).map(|held| held.clone());
+            drop(cell);
+            match space {
+                Some(Some(space)) => open.push(space),
+                Some(None) => self.drop_empty(&name),
+                None => {}
+            }
         }
         open
+    }
+
+    /// Removes the cell of a space that is not open, unless somebody has it to open the space.
+    pub(crate) fn drop_empty(&self, name: &SpaceName) {
+        let mut spaces = self.spaces.lock();
+        let is_unused =
+            |cell: &Cell| Arc::strong_count(cell) == 1 && cell.try_lock().is_some_and(|held| held.is_none());
+        if spaces.get(name).is_some_and(is_unused) {
+            spaces.remove(name);
+        }
     }
 
     /// Syncs the logs of all open spaces if more waits for the disk than may. Call it without a space's log.

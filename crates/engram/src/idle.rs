@@ -137,12 +137,8 @@ impl Shared {
         self.idle.note(space);
         *held = None;
         drop(held);
-        // The map and this one have the cell; another one waits to open the space again, and needs it. Or it has done so.
-        let mut spaces = self.spaces.lock();
-        let is_empty = cell.try_lock().is_some_and(|held| held.is_none());
-        if is_empty && Arc::strong_count(&cell) == 2 {
-            spaces.remove(name);
-        }
+        drop(cell);
+        self.drop_empty(name);
         Ok(true)
     }
 }

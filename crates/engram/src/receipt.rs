@@ -50,6 +50,11 @@ pub struct Receipt {
     pub backups: Vec<NotedBackup>,
 }
 
+/// That file, of these backups.
+pub(crate) fn noted(backups: Vec<NotedBackup>) -> Vec<u8> {
+    serde_json::to_vec_pretty(&Noted { format: FORMAT, backups }).expect("texts can be written")
+}
+
 impl Space {
     /// Notes that a backup holds this space.
     pub fn note_backup(&self, backup: NotedBackup) -> Result<()> {
@@ -95,9 +100,7 @@ impl Space {
         self.check_open()?;
         let mut backups = self.backups()?;
         change(&mut backups);
-        let noted = Noted { format: FORMAT, backups };
-        let json = serde_json::to_vec_pretty(&noted).expect("texts can be written");
-        Ok(replace_file(self.shared.options.vfs.clone(), &self.dir.join(BACKUPS), &json)?)
+        Ok(replace_file(self.shared.options.vfs.clone(), &self.dir.join(BACKUPS), &noted(backups))?)
     }
 
     /// What erasing it now would erase.

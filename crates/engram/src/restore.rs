@@ -4,7 +4,7 @@ use crate::backup::{Backup, Backups, FileCopy, SpaceCopy, verify_cold};
 use crate::deletion::{DELETED, ERASED, empty};
 use crate::engine::{Engine, Held, Options, held};
 use crate::error::{Error, ErrorKind, Result};
-use crate::receipt::{BACKUPS, NotedBackup};
+use crate::receipt::{BACKUPS, NotedBackup, noted};
 use engram_core::error::shown;
 use engram_core::id::SpaceName;
 use engram_storage::cold::ColdStore;
@@ -228,9 +228,9 @@ fn begin_space(
         }
     }
     empty(&**vfs, dir)?;
-    let noted = vfs.create(&dir.join(BACKUPS))?;
-    noted.write_at(0, &serde_json::to_vec_pretty(holders).expect("texts can be written"))?;
-    noted.sync()?;
+    let file = vfs.create(&dir.join(BACKUPS))?;
+    file.write_at(0, &noted(holders.to_vec()))?;
+    file.sync()?;
     Ok(own)
 }
 

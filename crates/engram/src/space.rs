@@ -23,7 +23,7 @@ use engram_core::limits::CUE_IDS_MAX;
 use engram_core::memory::{Link, Memory, NewMemory, check_link};
 use engram_core::payloads::Tier;
 use engram_core::recall::{self, Seeds};
-use engram_core::state::{Change, Embedder, Keyed, SpaceSettings, SpaceState};
+use engram_core::state::{Change, Embedder, Growing, Keyed, SpaceSettings, SpaceState};
 use engram_storage::Log;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeSet, HashMap};
@@ -726,14 +726,15 @@ impl Space {
     /// Puts some vectors into the index, or into its successor. Returns whether there were any. Readers never wait for more
     /// than the microseconds of the commit; several threads may do this at once.
     pub(crate) fn index_some(&self, scratch: &mut hnsw::Scratch) -> bool {
-        let (growing, claimed) = {
+        let (growing, is_whole, claimed) = {
             let state = self.read();
             let Some((growing, waiting)) = state.to_index() else { return false };
+            let is_whole = waiting.is_empty();
             let mut busy = self.being_indexed.lock();
             let turn = waiting.iter().copied().filter(|slot| !busy.contains(slot)).take(INDEX_TURN);
             let turn: Vec<Slot> = turn.collect();
             busy.extend(&turn);
-            (growing, BeingIndexed { space: self, turn })
+            (growing, is_whole, BeingIndexed { space: self, turn })
         };
         let turn = &claimed.turn;
         let peers: Vec<Slot> = self.being_indexed.lock().iter().copied().collect();
@@ -747,21 +748,40 @@ impl Space {
             let level = index.level_for(record.facts().id.stable_hash());
             plans.push((slot, record.version, index.prepare(vectors, slot, level, &peers, scratch)));
         }
-        if !plans.is_empty() {
-            let mut state = self.write();
+        if growing == Growing::Serving {
             self.indexed.fetch_add(plans.len(), Ordering::Relaxed);
+        }
+        let mut old = None;
+        if is_whole || !plans.is_empty() {
+            let mut state = self.write();
             for (slot, version, plan) in plans {
-                if state.commit_index(growing, slot, version, plan) {
-                    let params = state.index().params();
-                    tracing::info!(
-                        space = self.name.as_str(),
-                        ?params,
-                        "the new index has taken the old one's place"
-                    );
-                }
+                state.commit_index(growing, slot, version, plan);
             }
+            old = state.succeed();
+        }
+        if let Some(old) = old {
+            drop(old);
+            self.keep_new_index();
         }
         !turn.is_empty()
+    }
+
+    /// Has an index that has just taken another's place written down: until then each start would build it again.
+    fn keep_new_index(&self) {
+        let (params, vectors) = {
+            let state = self.read();
+            (state.index().params(), state.index().len())
+        };
+        self.indexed.fetch_add(vectors, Ordering::Relaxed);
+        tracing::info!(
+            space = self.name.as_str(),
+            ?params,
+            vectors,
+            "the new index has taken the old one's place"
+        );
+        if !self.checkpoint_scheduled.swap(true, Ordering::AcqRel) {
+            self.shared.schedule(Task::Checkpoint(self.name.clone()));
+        }
     }
 
     /// Lets a caller who stored `stored` memories index as many, when too many wait.

@@ -774,7 +774,9 @@ mod tests {
         std::thread::scope(|scope| {
             let deletion = scope.spawn(|| engine.delete_space(&name));
             // Until it waits, or is done.
-            while space.check_open().is_ok() || space.placing.try_lock().is_none() {
+            while !deletion.is_finished()
+                && (space.check_open().is_ok() || space.placing.try_lock().is_none())
+            {
                 std::thread::yield_now();
             }
             let row = row_of(space.hottest(1).remove(0), 0, 0);

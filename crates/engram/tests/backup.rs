@@ -123,6 +123,9 @@ fn a_snapshot_comes_back_as_it_was_whatever_was_written_moved_and_removed_since(
     assert_eq!((all(&space), space.dump()), (expected, dump));
     let from = NotedBackup { id: made, place: backups.place().to_string() };
     assert_eq!(space.backups().unwrap(), [from]);
+    let folder = restored.data_dir.join("spaces").join(name().as_str());
+    let noted = fs::read_to_string(folder.join("backups.json")).unwrap();
+    assert!(noted.contains("\"format\": 2"), "{noted}");
     engine.close().unwrap();
     let checked = check(&restored, None, false, &mut |_| {}).unwrap();
     assert!(checked.iter().all(Checked::is_sound) && checked[0].notes.is_empty(), "{checked:?}");

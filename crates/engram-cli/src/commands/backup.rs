@@ -145,7 +145,6 @@ impl Source for Backend {
     }
 
     fn hold<'a>(&'a self, space: &SpaceName) -> engram::Result<Option<Box<dyn Origin + 'a>>> {
-        // What a server took too late for its answer is let go of when nobody has read it for a while.
         let Some(taken) = found(patiently(|| self.take_snapshot(space.as_str())))? else { return Ok(None) };
         let bytes = taken.files.iter().map(|file| file.bytes).sum();
         let bar = progress(&format!("copying {space}"), "bytes", Some(bytes));

@@ -56,11 +56,10 @@ impl SpaceState {
         for index in std::iter::once(&mut self.serving).chain(self.successor.as_deref_mut()) {
             index.remove(vectors, slot);
         }
-        self.succeed();
     }
 
     /// Where the next vectors belong, and which wait to get there: what recalls would compare one by one comes first.
-    /// None where nothing waits.
+    /// None where nothing waits; a successor that nothing waits for can `succeed`.
     pub fn to_index(&self) -> Option<(Growing, &BTreeSet<Slot>)> {
         if !self.serving.waiting.is_empty() {
             return Some((Growing::Serving, &self.serving.waiting));
@@ -77,9 +76,8 @@ impl SpaceState {
         index.waiting.contains(&slot).then_some(&index.graph)
     }
 
-    /// Puts a vector into the index that `Hnsw::prepare` has made a plan for, unless the memory has changed since. Returns
-    /// whether this has made the successor the index that recalls walk.
-    pub fn commit_index(&mut self, growing: Growing, slot: Slot, version: u64, plan: InsertPlan) -> bool {
+    /// Puts a vector into the index that `Hnsw::prepare` has made a plan for, unless the memory has changed since.
+    pub fn commit_index(&mut self, growing: Growing, slot: Slot, version: u64, plan: InsertPlan) {
         let current = self.get(slot).is_some_and(|record| record.version == version);
         let index = match growing {
             Growing::Serving => Some(&mut self.serving),
@@ -91,18 +89,12 @@ impl SpaceState {
         {
             index.graph.commit(self.vectors.as_ref().expect("what waits has a vector"), plan);
         }
-        self.succeed()
     }
 
-    /// Lets the successor take over once it has every vector.
-    fn succeed(&mut self) -> bool {
-        match self.successor.take_if(|successor| successor.waiting.is_empty()) {
-            Some(successor) => {
-                self.serving = *successor;
-                true
-            }
-            None => false,
-        }
+    /// Lets a successor that has every vector take over. Returns the old index, which takes long to drop.
+    pub fn succeed(&mut self) -> Option<Hnsw> {
+        let successor = self.successor.take_if(|successor| successor.waiting.is_empty())?;
+        Some(std::mem::replace(&mut self.serving, *successor).graph)
     }
 
     /// Takes over an index from a checkpoint: `versions` gives its nodes with the versions that were indexed. A node
@@ -135,7 +127,6 @@ impl SpaceState {
         self.serving.graph = index;
         self.successor = differs.then(|| Box::new(VectorIndex::new(params, tuning)));
         self.indexes_mut().for_each(|index| index.await_all_of(&with_vector));
-        self.succeed();
     }
 
     /// The index over the vectors that are not `unindexed`.

@@ -342,7 +342,7 @@ settings! {
         /// Write the log past the page cache, in whole blocks. Where the file system cannot, a line in the log says so once.
         use_direct_io: bool = Kind::Switch, |_| false;
     }
-    /// The index over vectors (HNSW). Changing `M` or `ef_construction` builds a new one in the background when a space is opened, while the old one serves.
+    /// The index over vectors (HNSW). Changing `M` or `ef_construction` builds a new one in the background when a space is opened, while the old one serves; both take memory until it is done, and a restart meanwhile begins anew.
     hnsw_index: HnswIndex {
         /// Neighbours of a vector in the index; 16 to 32 is usual. More finds more and takes more memory.
         m as "M": usize = whole(4, 64, ""), |_| 16;
