@@ -264,7 +264,7 @@ mod tests {
         ids.iter().for_each(|id| store(id));
         engine.work_off();
         store("hot");
-        let cues = choose_cues(&[space.clone()], 20);
+        let cues = choose_cues(std::slice::from_ref(&space), 20);
         assert_eq!(cues.len(), 1);
         let health = Health::starting();
         let mut pauses = 0;
