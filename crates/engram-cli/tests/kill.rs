@@ -1,8 +1,12 @@
 //! kill -9 in the middle of eight concurrent writers, twenty times over on the same folder: every acknowledged memory is
 //! there after each restart, readable, recallable by text and by vector. Also while payloads move between tiers, down to
-//! the object store that `ENGRAM_TEST_S3` names (else a folder), and while backups are made.
+//! the object store that `ENGRAM_TEST_S3` names (else a folder), while backups are made, and amid a checkpoint.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests that panics fails the test that called it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a helper of tests that panics fails the test that called it, and says where it kept its data"
+)]
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -50,6 +54,19 @@ impl Server {
         server
     }
 
+    /// Asks it to stop, and kills it as soon as its folder holds a half checkpoint. Returns whether it did.
+    fn kill_amid_checkpoint(mut self, folder: &Path) -> bool {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        let is_half = |name: &str| name.starts_with("checkpoint-") && name.ends_with(".tmp");
+        while self.child.try_wait().unwrap().is_none() {
+            if names(folder).iter().any(|name| is_half(name)) {
+                self.kill();
+                return names(folder).iter().any(|name| is_half(name));
+            }
+        }
+        false
+    }
+
     fn kill(mut self) {
         // SIGKILL.
         self.child.kill().unwrap();
@@ -63,6 +80,11 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap();
+    files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Answers of the server, or why there was none.
@@ -103,6 +125,17 @@ fn fnv(text: &str) -> u64 {
 
 /// Eight writers until so many memories are acknowledged, then kill -9. Returns the ids that were acknowledged.
 fn write_and_kill(server: Server, kill: usize, count: usize, memory: fn(&str) -> Value) -> Vec<String> {
+    write_until(server, kill, count, memory, Server::kill)
+}
+
+/// The same with another end.
+fn write_until(
+    server: Server,
+    kill: usize,
+    count: usize,
+    memory: fn(&str) -> Value,
+    end: impl FnOnce(Server),
+) -> Vec<String> {
     let url = format!("{}/memories", server.url);
     let killed = AtomicBool::new(false);
     let (acknowledge, acknowledged) = mpsc::channel::<String>();
@@ -129,7 +162,7 @@ fn write_and_kill(server: Server, kill: usize, count: usize, memory: fn(&str) ->
         drop(acknowledge);
         let mut ids: Vec<String> = acknowledged.iter().take(count).collect();
         killed.store(true, Ordering::Release);
-        server.kill();
+        end(server);
         // What was acknowledged before the writers noticed.
         ids.extend(acknowledged.iter());
         ids
@@ -203,19 +236,47 @@ fn large_memory(id: &str) -> Value {
     memory_of(id, 4096)
 }
 
-#[test]
-fn nothing_is_lost_when_the_server_is_killed_while_payloads_move_and_backups_are_made() {
-    let folder = tempfile::tempdir().unwrap();
-    let (data, place) = (folder.path().join("data"), folder.path().join("backups"));
+/// How often to kill, where the cold tier is, and settings with which some thousands of large memories get there.
+fn tiers(folder: &Path, name: &str) -> (usize, String, [String; 3]) {
     let (kills, cold) = match std::env::var("ENGRAM_TEST_S3") {
-        Ok(store) => (KILLS, format!("{store}/kill-{}", std::process::id())),
+        Ok(store) => (KILLS, format!("{store}/{name}-{}", std::process::id())),
         Err(_) => {
             println!("the cold tier is a folder: ENGRAM_TEST_S3 names no bucket");
-            (KILLS / 2, format!("file://{}", folder.path().join("cold").display()))
+            (KILLS / 2, format!("file://{}", folder.join("cold").display()))
         }
     };
     let settings = ["hot_tier_size_mb=16", "warm_tier_size_mb=16", &format!("cold_tier_endpoint={cold}")];
     let settings = settings.map(|setting| format!("storage.{setting}"));
+    (kills, cold, settings)
+}
+
+#[test]
+fn nothing_is_lost_when_the_server_is_killed_amid_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (kills, _, settings) = tiers(folder.path(), "checkpoint");
+    let (mut acknowledged, mut amid) = (Vec::<String>::new(), 0);
+    let mut server = Server::start(&data, &settings);
+    for kill in 0..kills {
+        let recent = write_until(server, kill, 100 + 37 * kill % 100, large_memory, |server| {
+            amid += usize::from(server.kill_amid_checkpoint(&data.join("spaces/notes")));
+        });
+        acknowledged.extend(recent.iter().cloned());
+        server = Server::start(&data, &settings);
+        let some: Vec<String> = recent.iter().step_by(19).cloned().collect();
+        check(&server, &[], &some, large_memory);
+    }
+    check(&server, &acknowledged, &[], large_memory);
+    server.kill();
+    println!("{} memories, {amid} of {kills} kills amid a checkpoint", acknowledged.len());
+    assert!(amid > 0, "no checkpoint was met half written");
+}
+
+#[test]
+fn nothing_is_lost_when_the_server_is_killed_while_payloads_move_and_backups_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, place) = (folder.path().join("data"), folder.path().join("backups"));
+    let (kills, cold, settings) = tiers(folder.path(), "kill");
     let engram = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
         command.args(args).stdin(Stdio::null()).env_remove("ENGRAM_CONFIG");
@@ -236,9 +297,7 @@ fn nothing_is_lost_when_the_server_is_killed_while_payloads_move_and_backups_are
             true => in_backup = before,
             false => broken += 1,
         }
-        let files = std::fs::read_dir(data.join("spaces/notes")).unwrap();
-        let is_half = |name: &std::ffi::OsStr| name.to_string_lossy().ends_with(".tmp");
-        halves += files.filter(|file| is_half(&file.as_ref().unwrap().file_name())).count();
+        halves += names(&data.join("spaces/notes")).iter().filter(|name| name.ends_with(".tmp")).count();
         acknowledged.extend(recent.iter().cloned());
         server = Server::start(&data, &settings);
         let some: Vec<String> = recent.iter().step_by(19).cloned().collect();
