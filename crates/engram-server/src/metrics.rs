@@ -88,6 +88,7 @@ struct Series {
     data_bytes: IntGauge,
     cache_requests: IntCounter,
     cache_hits: IntCounter,
+    tier_fetches: IntCounterVec,
     flush: Histogram,
     tiers: IntGaugeVec,
     spaces: IntGauge,
@@ -146,6 +147,12 @@ impl Metrics {
                 let help = "Memories that recalls fetched from the hot tier";
                 IntCounter::new("engram_activation_cache_hits_total", help)
             }),
+            tier_fetches: counters(
+                &registry,
+                "engram_storage_tier_fetches_total",
+                "Memories that recalls fetched, by the tier that had them",
+                &["tier"],
+            ),
             flush: registered(&registry, || {
                 let help = "Time of a sync of the write-ahead log";
                 let options = HistogramOpts::new("engram_wal_flush_duration_seconds", help);
@@ -206,8 +213,11 @@ impl Metrics {
 
     /// Counts what a recall fetched.
     pub(crate) fn observe_fetches(&self, fetches: Fetches) {
-        self.0.cache_requests.inc_by(fetches.all);
-        self.0.cache_hits.inc_by(fetches.hot);
+        for (tier, fetched) in Tier::ALL.iter().zip(fetches.0) {
+            self.0.tier_fetches.with_label_values(&[tier.as_str()]).inc_by(fetched);
+            self.0.cache_requests.inc_by(fetched);
+        }
+        self.0.cache_hits.inc_by(fetches.0[0]);
     }
 
     /// The text for a scrape. Blocks on each space for a moment.
@@ -274,6 +284,7 @@ impl Series {
         }
         for tier in Tier::ALL {
             self.tiers.with_label_values(&[tier.as_str()]).set(0);
+            self.tier_fetches.with_label_values(&[tier.as_str()]);
         }
         let start = Clock::system().now().0 as f64 / 1e6 - self.started.elapsed().as_secs_f64();
         registered(&self.registry, || {

@@ -465,24 +465,17 @@ fn settle(space: &Arc<Space>, ask: &Ask, recalled: &Recalled) -> Result<()> {
     Ok(())
 }
 
-/// Payloads that recalls fetched.
+/// Payloads that recalls fetched, by tier in the order of `Tier::ALL`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Fetches {
-    /// All of them.
-    pub(crate) all: u64,
-    /// Those served hot.
-    pub(crate) hot: u64,
-}
+pub(crate) struct Fetches(pub(crate) [u64; 3]);
 
 impl Fetches {
     fn of(recalled: &Recalled) -> Self {
-        let hot = recalled.hits.iter().filter(|hit| hit.tier == Tier::Hot).count() as u64;
-        Fetches { all: recalled.hits.len() as u64, hot }
+        Fetches(Tier::ALL.map(|tier| recalled.hits.iter().filter(|hit| hit.tier == tier).count() as u64))
     }
 
     fn add(&mut self, more: Fetches) {
-        self.all += more.all;
-        self.hot += more.hot;
+        self.0.iter_mut().zip(more.0).for_each(|(sum, more)| *sum += more);
     }
 }
 
