@@ -159,18 +159,25 @@ mod tests {
         }
     }
 
+    /// Begins a turn of moves while the load is high, acts once it pauses, and lets it end.
+    fn amid_a_turn(engine: &Engine, space: &Arc<Space>, act: impl FnOnce()) {
+        let (load, rush) = (&space.shared.load, space.shared.load.rush());
+        std::thread::scope(|scope| {
+            let mover = scope.spawn(|| engine.work_off());
+            soon(|| load.pauses() == 1);
+            act();
+            drop(rush);
+            mover.join().unwrap();
+        });
+    }
+
     #[test]
     fn moves_wait_while_the_load_is_high() {
         let folder = tempfile::tempdir().unwrap();
         let (engine, space) = open(options(folder.path()));
         store(&space, 105);
-        let (load, rush) = (&space.shared.load, space.shared.load.rush());
-        std::thread::scope(|scope| {
-            let mover = scope.spawn(|| engine.work_off());
-            soon(|| load.pauses() == 1);
+        amid_a_turn(&engine, &space, || {
             assert_eq!(space.summary().tiers, [105, 0, 0]);
-            drop(rush);
-            mover.join().unwrap();
         });
         let [hot, warm, _] = space.summary().tiers;
         assert!(hot <= 100 && hot + warm == 105, "{hot} {warm}");
@@ -203,16 +210,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (engine, space) = open(options(folder.path()));
         store(&space, 105);
-        let (load, rush) = (&space.shared.load, space.shared.load.rush());
-        std::thread::scope(|scope| {
-            let mover = scope.spawn(|| engine.work_off());
-            soon(|| load.pauses() == 1);
+        amid_a_turn(&engine, &space, || {
             store(&space, 3);
             assert!(!space.shared.tasks.has(&Task::Balance));
             // What a snapshot waits for, or a deletion.
             drop(space.placing.try_lock().unwrap());
-            drop(rush);
-            mover.join().unwrap();
         });
         let [hot, warm, _] = space.summary().tiers;
         assert!((90..=100).contains(&hot) && hot + warm == 108, "{hot} {warm}");
@@ -225,13 +227,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (engine, space) = open(options(folder.path()));
         store(&space, 105);
-        let (load, rush) = (&space.shared.load, space.shared.load.rush());
-        std::thread::scope(|scope| {
-            let mover = scope.spawn(|| engine.work_off());
-            soon(|| load.pauses() == 1);
+        amid_a_turn(&engine, &space, || {
             engine.delete_space(space.name()).unwrap();
-            drop(rush);
-            mover.join().unwrap();
         });
         assert!(!folder.path().join("spaces/notes").exists());
     }
